@@ -1,0 +1,116 @@
+"""Finds the tensors that a field depends on, besides its state: parameters, arguments, closures.
+
+A field may be a module, a function that closes over modules or tensors, a bound method, a partial; its arguments may
+be nested. What is found here receives gradients; what is missed would silently get none, so the adjoint checks one
+replayed evaluation against the list with `find_unknown`.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["captured_tensors", "find_unknown"]
+
+_ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, torch.dtype, torch.device)
+
+
+def captured_tensors(function: Callable[..., Any], args: tuple[Any, ...]) -> list[Tensor]:
+    """Return the tensors that require a gradient and that ``function(t, y, *args)`` can reach, each once."""
+    found: dict[int, Tensor] = {}
+    seen: set[int] = set()
+    pending: list[Any] = [function, args]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, _ATOMS) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            if item.requires_grad:
+                found.setdefault(id(item), item)
+        else:
+            pending.extend(_contents(item))
+    return list(found.values())
+
+
+def _contents(item: Any) -> Iterable[Any]:
+    """Return what a function or object holds directly."""
+    if isinstance(item, dict):
+        return item.values()
+    if isinstance(item, (tuple, list, set, frozenset)):
+        return item
+    if isinstance(item, functools.partial):
+        return [item.func, item.args, item.keywords]
+    if isinstance(item, types.MethodType):
+        return [item.__self__, item.__func__]
+    if isinstance(item, types.FunctionType):
+        return _function_contents(item)
+    if isinstance(item, torch.nn.Module):
+        # the hooks of a module and its class can hold tensors too; its dictionary holds all of the rest
+        return [item.__dict__, _class_function(item, "forward")]
+    if hasattr(item, "__wrapped__"):
+        return [item.__wrapped__]
+    if callable(item) and not isinstance(item, types.BuiltinFunctionType):
+        return [getattr(item, "__dict__", {}), _class_function(item, "__call__")]
+    if type(item).__module__.split(".")[0] in ("builtins", "torch", "numpy"):
+        return []
+    slots = [getattr(item, name) for name in getattr(type(item), "__slots__", ()) if hasattr(item, name)]
+    return [getattr(item, "__dict__", {}), *slots]
+
+
+def _class_function(item: Any, name: str) -> Any:
+    function = getattr(type(item), name, None)
+    # code of libraries closes over no tensors of the user's
+    module = getattr(function, "__module__", None) or ""
+    return None if module.split(".")[0] == "torch" else function
+
+
+def _function_contents(function: types.FunctionType) -> list[Any]:
+    contents: list[Any] = [function.__defaults__, function.__kwdefaults__, function.__dict__]
+    for cell in function.__closure__ or ():
+        try:
+            contents.append(cell.cell_contents)
+        except ValueError:  # a cell that is not filled yet
+            continue
+    names: set[str] = set()
+    codes = [function.__code__]
+    while codes:
+        code = codes.pop()
+        names.update(code.co_names)
+        codes.extend(constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    contents.extend(function.__globals__[name] for name in names if name in function.__globals__)
+    return contents
+
+
+def find_unknown(value: Tensor, known: Iterable[Tensor]) -> Tensor | None:
+    """Return a leaf that ``value`` depends on and that is not reached through ``known``, or None.
+
+    Args:
+        value: Result of a computation recorded by autograd.
+        known: Tensors whose gradients are asked for.
+    """
+    leaves, inner = set(), set()
+    for tensor in known:
+        if tensor.grad_fn is None:
+            leaves.add(id(tensor))
+        else:
+            inner.add(tensor.grad_fn)
+    pending = [value.grad_fn] if value.grad_fn is not None else []
+    seen = set(pending)
+    while pending:
+        node = pending.pop()
+        if node in inner:
+            continue
+        variable = getattr(node, "variable", None)
+        if variable is not None and id(variable) not in leaves:
+            return variable
+        for parent, _ in node.next_functions:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                pending.append(parent)
+    return None

@@ -1,0 +1,26 @@
+"""The direct adjoint: the solve is recorded by autograd, operation by operation.
+
+Memory grows with every evaluation of the field, but nothing is asked of the field: any closure, any number of
+derivatives, forward mode.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nde.solvers.problem import Problem
+from nde.solvers.record import make_record, make_solution
+from nde.solvers.solution import Solution, Stats
+from nde.solvers.time_axis import TimeAxis
+
+__all__ = ["solve_direct"]
+
+
+def solve_direct(problem: Problem) -> Solution:
+    """Solve on the tape, if the caller has one."""
+    on_tape = torch.is_grad_enabled()
+    differentiates_times = on_tape and problem.ts.requires_grad
+    axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
+    record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
+    stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
+    return make_solution(problem, record.outputs, record, stats)

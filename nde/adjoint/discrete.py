@@ -1,0 +1,214 @@
+"""The discrete adjoint: solve without a tape, then pull cotangents back through the recorded steps, last to first.
+
+Memory is one state per accepted step, and the gradient is that of the numbers that the solve computed, as with the
+direct adjoint: the two agree to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nde.adjoint.captured import captured_tensors, find_unknown
+from nde.adjoint.direct import solve_direct
+from nde.solvers.field import VectorField
+from nde.solvers.method import StepCotangents, TimeCotangents
+from nde.solvers.norms import ErrorNorm
+from nde.solvers.problem import Problem
+from nde.solvers.record import Record, RecordedStep, SolveOutputs, make_record, make_solution, retrace
+from nde.solvers.replay import AutogradReverser
+from nde.solvers.solution import Solution, Stats
+from nde.solvers.time_axis import TimeAxis
+
+__all__ = ["solve_discrete"]
+
+
+class _Cotangents(NamedTuple):
+    """Cotangents of the outputs of a solve; None where an output was not used. See `SolveOutputs`."""
+
+    ys: Tensor | None
+    y1: Tensor | None
+    error: Tensor | None
+    stiffness: Tensor | None
+    local_error: Tensor | None
+
+
+@dataclass
+class _Replay:
+    """What the forward and the backward pass of one solve share."""
+
+    problem: Problem
+    record: Record | None = None
+    stats: Stats | None = None
+
+
+def solve_discrete(problem: Problem) -> Solution:
+    """Solve without a tape; the outputs are joined to the tape by one node."""
+    if not torch.is_grad_enabled():
+        return solve_direct(problem)
+    captured = captured_tensors(problem.field.function, problem.field.args)
+    if not (captured or problem.y0.requires_grad or problem.ts.requires_grad):
+        with torch.no_grad():
+            return solve_direct(problem)
+    replay = _Replay(problem)
+    outputs = SolveOutputs(*_DiscreteAdjoint.apply(replay, problem.y0, problem.ts, *captured))
+    if replay.record is None or replay.stats is None:
+        raise RuntimeError("the forward pass always leaves a record")
+    return make_solution(problem, outputs, replay.record, replay.stats)
+
+
+class _DiscreteAdjoint(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, replay: _Replay, y0: Tensor, ts: Tensor, *captured: Tensor) -> tuple[Tensor | None, ...]:
+        problem = replay.problem
+        record = make_record(problem, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
+        replay.record = record
+        replay.stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
+        ctx.replay = replay
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(y0, ts, *captured)
+        device = y0.device.type
+        ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+        found = record.outputs
+        # an output that the record held too would keep itself alive through its own node
+        return found.ys, found.y1.clone(), found.error, found.stiffness, found.local_error
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        y0, ts, *captured = ctx.saved_tensors
+        with ctx.autocast:
+            # a gradient that is itself to be differentiated needs the whole solve on the tape
+            pull = _pull_on_tape if torch.is_grad_enabled() else _pull_steps
+            grads = pull(ctx.replay, y0, ts, captured, _Cotangents(*cotangents))
+        return (None, *grads)
+
+
+class _ReplayField(VectorField):
+    """The field in a replay: counts apart, and checks once that no captured tensor was missed."""
+
+    def __init__(self, field: VectorField, captured: Sequence[Tensor]) -> None:
+        super().__init__(field.function, field.structure, field.args)
+        self._captured: Sequence[Tensor] | None = captured
+
+    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
+        value = super().__call__(t, y)
+        if self._captured is not None and torch.is_grad_enabled():
+            known = [y, *([t] if isinstance(t, Tensor) else []), *self._captured]
+            self._captured = None
+            missed = find_unknown(value, known)
+            if missed is not None:
+                raise RuntimeError(
+                    f"the field depends on a tensor of shape {tuple(missed.shape)} that requires a gradient, but "
+                    'adjoint="discrete" cannot find it in the field or in args. Pass it through args, make it a '
+                    'parameter of an nn.Module field, or use adjoint="direct".'
+                )
+        return value
+
+
+def _pull_steps(
+    replay: _Replay, y0: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
+) -> list[Tensor | None]:
+    """Return the cotangents of y0, ts and the captured tensors, step by step in constant memory."""
+    problem, record, stats = replay.problem, replay.record, replay.stats
+    if record is None or stats is None:
+        raise RuntimeError("the backward pass runs after the forward pass")
+    field = _ReplayField(problem.field, captured)
+    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol, in_place=False)
+    with_times = ts.requires_grad
+    reverser = problem.method.reverser(field, norm, captured, with_times) or AutogradReverser(
+        problem.method, field, norm, captured, with_times
+    )
+    times = _OutputTimes(ts) if with_times else None
+    rows = cotangents.ys
+    state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
+    y1 = record.outputs.y1
+    for index in range(len(record.steps) - 1, -1, -1):
+        step = record.steps[index]
+        if step.y is None:
+            raise RuntimeError("a record for a replay keeps the state of every step")
+        asked = _step_cotangents(index, step, state, cotangents)
+        state, at_times = reverser.pull(step.t, step.h, step.y, y1, step.carry, asked)
+        y1 = step.y
+        if times is not None and at_times is not None:
+            times.add(step, at_times)
+    first_state, first_time = reverser.finish()
+    if first_state is not None:
+        state = state + first_state
+    if rows is not None:
+        state = state + rows[0]
+    if times is not None and first_time is not None:
+        times.total[0] += first_time
+    stats.n_backward_field_evals += field.evaluations
+    return [state, None if times is None else times.total.to(ts.dtype), *reverser.gradients]
+
+
+def _step_cotangents(index: int, step: RecordedStep, y1: Tensor, cotangents: _Cotangents) -> StepCotangents:
+    """Return what is asked of one step, given the cotangent of its end from all later steps."""
+    asked = StepCotangents(y1)
+    rows, outputs = cotangents.ys, step.outputs
+    if rows is not None:
+        if outputs.at_end is not None:
+            asked.y1 = y1 + rows[outputs.at_end]
+        if outputs.thetas:
+            asked.thetas = outputs.thetas
+            asked.outputs = rows[outputs.first : outputs.first + len(outputs.thetas)]
+    if cotangents.error is not None:
+        asked.ratio = cotangents.error[index]
+    if cotangents.stiffness is not None:
+        asked.stiffness = cotangents.stiffness[index]
+    if cotangents.local_error is not None:
+        asked.local_error = cotangents.local_error[index]
+    return asked
+
+
+class _OutputTimes:
+    """Sums the cotangents of the output times; see `nde.solvers.time_axis` for what moves with what."""
+
+    def __init__(self, ts: Tensor) -> None:
+        self.total = torch.zeros(ts.shape, dtype=torch.float64, device=ts.device)
+
+    def add(self, step: RecordedStep, cotangents: TimeCotangents) -> None:
+        at_start, of_size = cotangents.t, cotangents.h
+        if cotangents.thetas is not None:
+            scaled = cotangents.thetas.double() / step.h
+            first, thetas = step.outputs.first, step.outputs.thetas
+            self.total[first : first + len(thetas)] += scaled
+            at_start = at_start - scaled.sum()
+            of_size = of_size - torch.dot(scaled, scaled.new_tensor(thetas))
+        if step.start is not None:
+            self.total[step.start] += at_start
+        if step.start != step.end:  # otherwise both ends move together and the size is a constant
+            if step.start is not None:
+                self.total[step.start] -= of_size
+            if step.end is not None:
+                self.total[step.end] += of_size
+
+
+def _pull_on_tape(
+    replay: _Replay, y0: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
+) -> list[Tensor | None]:
+    """Return the cotangents as differentiable tensors, by recording the same steps with autograd."""
+    problem, record, stats = replay.problem, replay.record, replay.stats
+    if record is None or stats is None:
+        raise RuntimeError("the backward pass runs after the forward pass")
+    field = _ReplayField(problem.field, captured)
+    axis = TimeAxis(problem.times, ts if ts.requires_grad else None)
+    outputs = retrace(dataclasses.replace(problem, field=field, y0=y0, ts=ts), axis, record.steps)
+    pairs = [
+        (output, cotangent)
+        for output, cotangent in zip(outputs.all(), cotangents, strict=True)
+        if output is not None and cotangent is not None and output.requires_grad
+    ]
+    inputs = [tensor for tensor in (y0, ts, *captured) if tensor.requires_grad]
+    grads = iter(
+        torch.autograd.grad(
+            [output for output, _ in pairs], inputs, [given for _, given in pairs], create_graph=True, allow_unused=True
+        )
+    )
+    stats.n_backward_field_evals += field.evaluations
+    return [next(grads) if tensor.requires_grad else None for tensor in (y0, ts, *captured)]

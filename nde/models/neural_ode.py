@@ -1,0 +1,135 @@
+"""The neural ODE layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nde import validation
+from nde.adjoint import ADJOINTS
+from nde.regularize import Penalty
+from nde.solve import solve_ode
+from nde.solvers import Controller, Method, Solution, Stats, find_method
+from nde.solvers.structure import State
+
+__all__ = ["NeuralODE", "NeuralODEOutput"]
+
+
+@dataclass(frozen=True)
+class NeuralODEOutput:
+    """What `NeuralODE` returns.
+
+    Attributes:
+        solution: The whole solution, with its steps and their estimates.
+        penalty: Weighted penalty to add to the loss, a 0-d tensor; zero in evaluation mode and without a regularizer.
+    """
+
+    solution: Solution
+    penalty: Tensor
+
+    @property
+    def y1(self) -> State:
+        """State at the end of the span, of the structure of the input."""
+        return self.solution.y1
+
+    @property
+    def ys(self) -> State:
+        """States at the output times, with a leading axis ``T``."""
+        return self.solution.ys
+
+    @property
+    def stats(self) -> Stats:
+        """Cost of the solve."""
+        return self.solution.stats
+
+
+class NeuralODE(nn.Module):
+    """A layer ``y(ts[0]) -> y(ts[-1])`` along ``dy/dt = field(t, y, *args)``.
+
+    Chen, Rubanova, Bettencourt, Duvenaud (2018), Neural ordinary differential equations.
+
+    Args:
+        field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
+        ts: Output times, shape ``(T,)``; those of a call take precedence.
+        regularizer: Penalty on the cost of the solve, applied in training mode.
+        method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        field: Callable[..., State],
+        ts: Tensor | Sequence[float] = (0.0, 1.0),
+        *,
+        regularizer: Penalty | None = None,
+        method: str | Method = "tsit5",
+        rtol: Any = 1e-4,
+        atol: Any = 1e-6,
+        controller: Controller | None = None,
+        adjoint: str = "discrete",
+        max_steps: int = 10_000,
+        dt_min: float = 0.0,
+        dt_max: float = math.inf,
+        throw: bool = True,
+    ) -> None:
+        super().__init__()
+        validation.check_field(field)
+        if regularizer is not None and not isinstance(regularizer, Penalty):
+            raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
+        validation.check_controller(controller, find_method(method), zero_tolerance=False)
+        validation.check_limits(max_steps, dt_min, dt_max)
+        validation.choose(adjoint, ADJOINTS, "adjoint")
+        self.field = field
+        self.regularizer = regularizer
+        self.ts: Tensor | Sequence[float]
+        if isinstance(ts, Tensor) and not isinstance(ts, nn.Parameter):
+            self.register_buffer("ts", ts)
+        else:
+            self.ts = ts
+        self.options: dict[str, Any] = {
+            "method": method,
+            "rtol": rtol,
+            "atol": atol,
+            "controller": controller,
+            "adjoint": adjoint,
+            "max_steps": max_steps,
+            "dt_min": dt_min,
+            "dt_max": dt_max,
+            "throw": throw,
+        }
+
+    def forward(
+        self, y0: State, ts: Tensor | Sequence[float] | None = None, args: tuple[Any, ...] = ()
+    ) -> NeuralODEOutput:
+        """Solve from ``y0``.
+
+        Args:
+            y0: Initial state: a tensor of shape ``(*shape)`` or a nested structure of tensors.
+            ts: Output times of this call; the layer's by default.
+            args: Further arguments of the field.
+
+        Returns:
+            The solution and the penalty; ``output.y1`` has the structure of ``y0``.
+
+        Raises:
+            SolverError: The solve failed and ``throw`` is set.
+        """
+        solution = solve_ode(self.field, y0, self.ts if ts is None else ts, args, **self.options)
+        if self.training and self.regularizer is not None:
+            penalty: Tensor = self.regularizer(solution)
+        else:
+            penalty = torch.zeros_like(solution.steps.h.sum())
+        return NeuralODEOutput(solution, penalty)
+
+    def extra_repr(self) -> str:
+        """Describe the solver in ``repr``."""
+        names = ("method", "rtol", "atol", "adjoint")
+        return ", ".join(f"{name}={self.options[name]!r}" for name in names)

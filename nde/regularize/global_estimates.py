@@ -1,0 +1,159 @@
+"""Penalties over the whole solve: sums over its accepted steps of the error and stiffness estimates.
+
+Step sizes are constants in all of them. An error estimate is in units of the tolerance, so that weights do not carry
+over between tolerances, methods or reductions; `StepCount` alone is in units of steps.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nde.regularize.penalty import Penalty
+from nde.regularize.schedules import Schedule
+from nde.solvers.solution import Solution
+
+__all__ = ["GlobalError", "GlobalErrorSquared", "GlobalStiffness", "StepCount"]
+
+# keeps the root of a vanishing error differentiable; far below any error that a controller lets stand
+_SMALLEST_SQUARE = 1e-16
+
+
+class _Reduced(Penalty):
+    """A penalty with a choice of reductions over the steps."""
+
+    reductions: tuple[str, ...]
+
+    def __init__(self, weight: float | Schedule, reduction: str) -> None:
+        super().__init__(weight)
+        if reduction not in self.reductions:
+            raise ValueError(f"reduction must be one of {', '.join(self.reductions)}, but is {reduction!r}.")
+        self.reduction = reduction
+
+    def extra_repr(self) -> str:
+        """Describe weight and reduction in ``repr``."""
+        return f"{super().extra_repr()}, reduction={self.reduction!r}"
+
+    def _reduce(self, values: Tensor, h: Tensor) -> Tensor:
+        """Reduce values that the step sizes weigh."""
+        total = (values * h.abs()).sum()
+        if self.reduction == "span":
+            return total / h.sum().abs().clamp_min(1e-300 if h.dtype.itemsize == 8 else 1e-30)
+        return total / max(values.shape[0], 1) if self.reduction == "mean" else total
+
+
+class GlobalError(_Reduced):
+    """The error that the solver makes: ``sum_j E_j |h_j|`` over the accepted steps.
+
+    Pal, Ma, Shah, Rackauckas (2021), Opening the Blackbox (ERNODE). The published code takes the mean over the steps
+    and anneals the weight exponentially from 100 to 10.
+
+    Args:
+        weight: A number or a `Schedule`.
+        reduction: ``"span"`` divides by the length of the span, so that the value is the mean error in time; ``"sum"``
+            is the paper's formula; ``"mean"`` divides by the number of steps, as the paper's code does.
+
+    Raises:
+        ValueError: The reduction is not known; when called, the method has no error estimate.
+    """
+
+    reductions = ("span", "sum", "mean")
+
+    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
+        super().__init__(weight, reduction)
+
+    def value(self, solution: Solution) -> Tensor:
+        """See `Penalty.value`."""
+        return self._reduce(_error(solution), solution.steps.h)
+
+
+class GlobalErrorSquared(_Reduced):
+    """The squared error of the steps: ``sum_j E_j^2``, the variant that Pal et al. (2021) use with a constant weight.
+
+    Args:
+        weight: A number or a `Schedule`.
+        reduction: ``"sum"`` or ``"mean"`` over the steps.
+
+    Raises:
+        ValueError: The reduction is not known; when called, the method has no error estimate.
+    """
+
+    reductions = ("sum", "mean")
+
+    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "sum") -> None:
+        super().__init__(weight, reduction)
+
+    def value(self, solution: Solution) -> Tensor:
+        """See `Penalty.value`."""
+        squares = _error(solution).square()
+        return squares.sum() if self.reduction == "sum" else squares.sum() / max(squares.shape[0], 1)
+
+
+class GlobalStiffness(_Reduced):
+    """The stiffness along the solution: ``sum_j S_j |h_j|`` over the accepted steps (SRNODE of Pal et al. 2021).
+
+    Args:
+        weight: A number or a `Schedule`.
+        reduction: ``"span"`` divides by the length of the span, so that the value is the mean stiffness in time;
+            ``"sum"`` is the paper's formula; ``"mean"`` divides by the number of steps; ``"max"`` is the largest
+            ``S_j`` over the length of the method's stability interval, as in the paper's code, without the last step,
+            whose size was cut to reach the end and whose estimate is rounding noise where that made it tiny.
+
+    Raises:
+        ValueError: The reduction is not known; when called, the method has no stiffness estimate.
+    """
+
+    reductions = ("span", "sum", "mean", "max")
+
+    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
+        super().__init__(weight, reduction)
+
+    def value(self, solution: Solution) -> Tensor:
+        """See `Penalty.value`."""
+        steps = solution.steps
+        if steps.stiffness is None:
+            raise ValueError(
+                "the method has no stiffness estimate: none of its stages share a time. "
+                'Choose method="tsit5", "dopri5", "dopri8" or "rk4".'
+            )
+        if self.reduction != "max":
+            return self._reduce(steps.stiffness, steps.h)
+        inner = steps.stiffness[:-1] if len(steps) > 1 else steps.stiffness
+        return (inner.max() if len(inner) else steps.h.sum()) / (steps.stability or 1.0)
+
+
+class StepCount(Penalty):
+    """A differentiable count of the steps that the controller needs: ``sum_j (E_j / E*)^(1/k)``.
+
+    A step whose error is ``E`` could have been larger by ``(E* / E)^(1/k)``, with ``E*`` the error at which the
+    controller keeps the step size and ``k`` the order of the error. The value is in units of steps, whatever the
+    tolerance and the method, so that a constant weight works without annealing.
+
+    Args:
+        weight: A number (try 0.01 to 0.3 against a cross-entropy) or a `Schedule`.
+        set_point: ``E*``; by default that of the controller of the solve.
+
+    Raises:
+        ValueError: ``set_point`` is not positive; when called, the method has no error estimate, or the solve took
+            fixed steps and no ``set_point`` was given.
+    """
+
+    def __init__(self, weight: float | Schedule = 1.0, set_point: float | None = None) -> None:
+        super().__init__(weight)
+        if set_point is not None and not set_point > 0:
+            raise ValueError(f"set_point must be positive, but is {set_point}. Try 0.5.")
+        self.set_point = set_point
+
+    def value(self, solution: Solution) -> Tensor:
+        """See `Penalty.value`."""
+        steps = solution.steps
+        error = _error(solution)
+        target = steps.set_point if self.set_point is None else self.set_point
+        if target is None or steps.error_order is None:
+            raise ValueError("set_point must be given where steps are fixed, because no controller sets one. Try 0.5.")
+        return ((error / target).square() + _SMALLEST_SQUARE).pow(0.5 / steps.error_order).sum()
+
+
+def _error(solution: Solution) -> Tensor:
+    if solution.steps.error is None:
+        raise ValueError('the method has no error estimate. Choose one with an embedded error, such as method="tsit5".')
+    return solution.steps.error

@@ -1,0 +1,113 @@
+"""The front door: `solve_ode`.
+
+Stands on `nde.solvers` and `nde.adjoint`; layers, penalties and the compatibility layer call it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from nde import validation
+from nde.adjoint import ADJOINTS
+from nde.solvers.controllers import Controller
+from nde.solvers.field import VectorField
+from nde.solvers.method import Method
+from nde.solvers.norms import ErrorNorm
+from nde.solvers.problem import Problem
+from nde.solvers.registry import find_method
+from nde.solvers.solution import Solution
+from nde.solvers.status import SolverError
+from nde.solvers.structure import State, StateStructure
+
+__all__ = ["solve_ode"]
+
+
+def solve_ode(
+    field: Callable[..., State],
+    y0: State,
+    ts: Tensor | Sequence[float],
+    args: tuple[Any, ...] = (),
+    *,
+    method: str | Method = "tsit5",
+    rtol: Any = 1e-4,
+    atol: Any = 1e-6,
+    controller: Controller | None = None,
+    adjoint: str = "discrete",
+    max_steps: int = 10_000,
+    dt_min: float = 0.0,
+    dt_max: float = math.inf,
+    local_errors: bool = False,
+    throw: bool = True,
+) -> Solution:
+    """Integrate ``dy/dt = field(t, y, *args)`` and return the solution at ``ts``.
+
+    Args:
+        field: Callable ``(t, y, *args) -> dy/dt``; ``t`` is a 0-d tensor of the state's real dtype, ``y`` and the
+            result have the structure, shapes and dtypes of ``y0``.
+        y0: Initial state: a tensor of any shape or a nested tuple / list / dict of tensors, floating point or complex.
+        ts: Output times, shape ``(T,)`` with ``T >= 2``, strictly increasing or decreasing; ``ts[0]`` is the initial
+            time. Outputs between the ends of steps come from the method's interpolant.
+        args: Further arguments of the field, of any kind.
+        method: Name of a method, or a `Method`.
+        rtol: Relative tolerance, a number or a structure of numbers / tensors like ``y0``.
+        atol: Absolute tolerance, likewise. A step is accepted when
+            ``rms(e / (atol + rtol * max(|y_n|, |y_n+1|))) <= 1`` over all entries of the state.
+        controller: Step-size controller; by default `IController`. Methods without an error estimate need
+            `FixedStep` or `StepTo`.
+        adjoint: ``"discrete"`` replays the recorded steps in the backward pass: one state per step in memory, and the
+            field must be deterministic. ``"direct"`` records every operation: any closure, forward mode.
+            Both differentiate ``y0``, ``ts``, ``args`` and whatever the field captures, as often as wanted.
+        max_steps: Limit on attempted steps, accepted and rejected, over the whole solve.
+        dt_min: Steps that would have to be smaller than this end the solve.
+        dt_max: Largest step size.
+        local_errors: Whether to keep the error vector of each step, in ``solution.steps.local_error``.
+        throw: Raise `SolverError` if the solve fails; otherwise return the partial solution with its ``status``.
+
+    Returns:
+        `Solution`; ``ys`` has the structure of ``y0`` with a leading axis ``T``, and ``ys[0] == y0``. Differentiable:
+        ``ys``, ``y1``, ``steps.error``, ``steps.stiffness``, ``steps.local_error``. The step sizes that the controller
+        chose count as constants.
+
+    Raises:
+        TypeError: An argument has the wrong type, or the field returns another structure or dtype than ``y0``.
+        ValueError: An argument is out of range, or the field returns another shape than ``y0``.
+        SolverError: The solve failed and ``throw`` is set; ``error.solution`` holds what was computed.
+    """
+    validation.check_field(field)
+    structure = StateStructure(y0)
+    chosen = find_method(method)
+    output_times, times = validation.check_times(ts, structure)
+    relative = validation.check_tolerance(rtol, "rtol", structure)
+    absolute = validation.check_tolerance(atol, "atol", structure)
+    control = validation.check_controller(controller, chosen, (relative, absolute) == (0.0, 0.0))
+    validation.check_limits(max_steps, dt_min, dt_max)
+    validation.choose(adjoint, ADJOINTS, "adjoint")
+    if not isinstance(args, tuple):
+        raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
+    flat = structure.flatten(y0, "y0")
+    if control.adaptive:
+        norm = ErrorNorm(structure, relative, absolute, in_place=False)
+        validation.warn_below_rounding(structure, norm, flat, stacklevel=3)
+    problem = Problem(
+        VectorField(field, structure, args),
+        structure,
+        flat,
+        output_times,
+        times,
+        chosen,
+        control,
+        relative,
+        absolute,
+        max_steps,
+        float(dt_min),
+        float(dt_max),
+        local_errors,
+    )
+    solution = ADJOINTS[adjoint](problem)
+    if throw and solution.failure is not None:
+        raise SolverError(solution.failure.message(solution.status), solution, solution.status, solution.failure)
+    return solution

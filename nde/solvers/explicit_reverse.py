@@ -1,0 +1,240 @@
+"""Cotangents through explicit Runge-Kutta steps by the transposed tableau.
+
+Autograd pulls each stage's cotangent back through the field; the linear sums between the stages are done here, each as
+one matrix-vector product over a contiguous buffer, in place of hundreds of tape entries. The evaluation at the end of a
+step is also the first stage of the next one: it is replayed once, and its cotangents from both steps are added before
+they are pulled back, so that a solve replays as many evaluations as its accepted steps made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.field import VectorField
+from nde.solvers.method import StepCotangents, TimeCotangents
+from nde.solvers.norms import ErrorNorm, norm_quotient
+from nde.solvers.replay import accumulate
+from nde.solvers.stage_buffer import StageBuffer
+from nde.solvers.tableau import ButcherTableau
+from nde.solvers.transposed_sums import TransposedSums
+
+__all__ = ["ExplicitReverser"]
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """One replayed evaluation of the field with its tape."""
+
+    time: Tensor | None
+    argument: Tensor
+    value: Tensor
+
+
+class ExplicitReverser:
+    """Pulls cotangents back through the steps of an explicit tableau; see `nde.solvers.method.StepReverser`."""
+
+    def __init__(
+        self, tableau: ButcherTableau, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+    ) -> None:
+        self.tableau = tableau
+        self.field = field
+        self.norm = norm
+        self.captured = list(captured)
+        self.gradients: list[Tensor | None] = [None] * len(self.captured)
+        self.with_times = with_times
+        self._buffer: StageBuffer | None = None
+        self._sums: TransposedSums | None = None
+        # the evaluation at the beginning of the step pulled last, with its cotangent from that step
+        self._pending: tuple[_Evaluation, Tensor | None] | None = None
+
+    def pull(
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+    ) -> tuple[Tensor, TimeCotangents | None]:
+        """See `StepReverser.pull`."""
+        tableau = self.tableau
+        if self._buffer is None or self._sums is None:
+            self._buffer = StageBuffer(tableau, y)
+            self._sums = TransposedSums(tableau, self._buffer)
+        buffer, sums = self._buffer, self._sums
+        wants_error = cotangents.ratio is not None or cotangents.local_error is not None
+        wants_end = wants_error or cotangents.outputs is not None or cotangents.stiffness is not None
+        evaluations = self._replay(buffer, t, h, y, y1, wants_end, cotangents.outputs is not None)
+        times = _Times(h, y) if self.with_times else None
+
+        y1_cotangent, state_extra = cotangents.y1, None
+        errors_cotangent: Tensor | None = None
+        if wants_error:
+            errors = buffer.error_rows(h)
+            errors_cotangent, state_extra, on_y1 = _pull_error(self.norm, errors, y, y1, cotangents)
+            y1_cotangent = y1_cotangent + on_y1
+            if times is not None:
+                times.add_sum(errors_cotangent, errors)
+        sums.begin(h, errors_cotangent, cotangents)
+        if times is not None and cotangents.outputs is not None:
+            outputs, slopes = buffer.outputs(y, h, cotangents.thetas), buffer.slopes(cotangents.thetas)
+            times.add_sum(cotangents.outputs, outputs - y)
+            times.thetas = (cotangents.outputs * slopes).sum(1) * h
+        if not tableau.fsal:
+            at_end, time_part = self._pull_end(None, None)
+            if at_end is not None:
+                y1_cotangent = y1_cotangent + at_end
+            sums.append(y1_cotangent)
+            if times is not None:
+                times.add_node(time_part, 1.0)
+                times.add_sum(y1_cotangent, y1 - y)
+        direct = self._pull_stiffness(evaluations, y1, cotangents.stiffness)
+
+        for index in range(len(evaluations) - 1, 0, -1):
+            evaluation = evaluations[index]
+            on_stage, on_argument = direct.get(index, (None, None))
+            stage_cotangent = None if evaluation is None else _add(sums.stage(index), on_stage)
+            if tableau.fsal and index == tableau.stages - 1:
+                argument_cotangent, time_part = self._pull_end(evaluation, stage_cotangent)
+                argument_cotangent = _add(argument_cotangent, y1_cotangent)
+            else:
+                argument_cotangent, time_part = self._pull(evaluation, stage_cotangent)
+            argument_cotangent = _add(argument_cotangent, on_argument)
+            sums.append(argument_cotangent)
+            if times is not None:
+                times.add_node(time_part, buffer.nodes[index])
+                if argument_cotangent is not None:
+                    argument = y1 if evaluation is None else evaluation.argument.detach()
+                    times.add_sum(argument_cotangent, argument - y)
+        first = evaluations[0]
+        if first is None:
+            raise RuntimeError("the first stage of a step is always replayed")
+        on_stage, _ = direct.get(0, (None, None))
+        self._pending = (first, _add(sums.stage(0), on_stage))
+        state_cotangent = _add(sums.state(), state_extra)
+        if state_cotangent is None:
+            state_cotangent = torch.zeros_like(y)
+        return state_cotangent, None if times is None else times.result()
+
+    def finish(self) -> tuple[Tensor | None, Tensor | None]:
+        """See `StepReverser.finish`."""
+        return self._pull_end(None, None)
+
+    def _replay(
+        self, buffer: StageBuffer, t: float, h: float, y: Tensor, y1: Tensor, wants_end: bool, inside: bool
+    ) -> list[_Evaluation | None]:
+        """Evaluate the stages again, each with its own tape; None for an end whose value this step does not use."""
+        tableau = self.tableau
+        extra = len(tableau.dense.extra_c) if inside and tableau.dense is not None else 0
+        evaluations: list[_Evaluation | None] = []
+        for index in range(tableau.stages + extra):
+            evaluation: _Evaluation | None
+            if tableau.fsal and index == tableau.stages - 1:
+                evaluation = self._pending[0] if self._pending is not None else None
+                if evaluation is None and wants_end:
+                    evaluation = self._evaluate(t + h, y1)
+                if not wants_end:
+                    evaluations.append(None)
+                    continue
+            elif index == 0:
+                evaluation = self._evaluate(t, y)
+            else:
+                evaluation = self._evaluate(t + buffer.nodes[index] * h, buffer.argument(index, y, h))
+            if evaluation is not None:
+                buffer.stages[index].copy_(evaluation.value.detach())
+            evaluations.append(evaluation)
+        return evaluations
+
+    def _evaluate(self, t: float, argument: Tensor) -> _Evaluation:
+        with torch.enable_grad():
+            leaf = argument.detach().requires_grad_()
+            time = None
+            if self.with_times:
+                time = torch.full((), t, dtype=torch.float64, device=argument.device).requires_grad_()
+            return _Evaluation(time, leaf, self.field(t if time is None else time, leaf))
+
+    def _pull(self, evaluation: _Evaluation | None, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the cotangents of the evaluation's argument and time; those of the captured tensors accumulate."""
+        if evaluation is None or cotangent is None or not evaluation.value.requires_grad:
+            return None, None
+        inputs = [evaluation.argument, *self.captured]
+        if evaluation.time is not None:
+            inputs.append(evaluation.time)
+        grads = torch.autograd.grad(evaluation.value, inputs, cotangent, allow_unused=True)
+        count = len(self.captured)
+        accumulate(self.gradients, grads[1 : 1 + count])
+        return grads[0], grads[1 + count] if evaluation.time is not None else None
+
+    def _pull_end(
+        self, evaluation: _Evaluation | None, cotangent: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Pull back the evaluation at the end of a step, adding what the next step asked of it."""
+        if self._pending is not None:
+            evaluation, later = self._pending
+            cotangent = _add(cotangent, later)
+            self._pending = None
+        return self._pull(evaluation, cotangent)
+
+    def _pull_stiffness(
+        self, evaluations: Sequence[_Evaluation | None], y1: Tensor, cotangent: Tensor | None
+    ) -> dict[int, tuple[Tensor, Tensor]]:
+        """Return the cotangents of the two stages that the stiffness quotient reads, and of their arguments."""
+        pair = self.tableau.stiffness_stages
+        if cotangent is None or pair is None:
+            return {}
+        low, high = (evaluations[index] for index in pair)
+        if low is None or high is None:
+            raise RuntimeError("the stages of the stiffness estimate are always replayed when it is asked for")
+        with torch.enable_grad():
+            upper = (high.value.detach() - low.value.detach()).requires_grad_()
+            lower = (high.argument.detach() - low.argument.detach()).requires_grad_()
+            up, down = torch.autograd.grad(norm_quotient(upper, lower, y1), [upper, lower], cotangent)
+        return {pair[0]: (-up, -down), pair[1]: (up, down)}
+
+
+class _Times:
+    """Sums the cotangents of a step's beginning and size."""
+
+    def __init__(self, h: float, y: Tensor) -> None:
+        self.h = h
+        self.t_cotangent = torch.zeros((), dtype=torch.float64, device=y.device)
+        self.h_cotangent = torch.zeros((), dtype=torch.float64, device=y.device)
+        self.thetas: Tensor | None = None
+
+    def add_node(self, cotangent: Tensor | None, c: float) -> None:
+        """Add the cotangent of a stage's time ``t + c h``."""
+        if cotangent is not None:
+            self.t_cotangent += cotangent
+            self.h_cotangent += c * cotangent
+
+    def add_sum(self, cotangent: Tensor, weighted: Tensor) -> None:
+        """Add the part of ``weighted = h * sum_j w_j k_j``, whose derivative by h is ``weighted / h``."""
+        self.h_cotangent += torch.dot(cotangent.reshape(-1), weighted.reshape(-1)) / self.h
+
+    def result(self) -> TimeCotangents:
+        return TimeCotangents(self.t_cotangent, self.h_cotangent, self.thetas)
+
+
+def _pull_error(
+    norm: ErrorNorm, errors: Tensor, y: Tensor, y1: Tensor, cotangents: StepCotangents
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the cotangents of the embedded differences, of the state before and of the state after."""
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in (errors, y, y1)]
+        outputs, given = [], []
+        if cotangents.ratio is not None:
+            outputs.append(norm.ratio(*leaves))
+            given.append(cotangents.ratio)
+        if cotangents.local_error is not None:
+            outputs.append(norm.local_error(*leaves))
+            given.append(cotangents.local_error)
+        grads = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+    rows, before, after = (
+        torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(grads, leaves, strict=True)
+    )
+    return rows, before, after
+
+
+def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right

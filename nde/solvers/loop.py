@@ -1,0 +1,166 @@
+"""The one loop: attempts steps, judges their error, and yields those that are accepted.
+
+It never differentiates anything: steps run in whatever autograd mode the caller set, and every decision is made on host
+floats. Whoever consumes the steps (outputs, adjoints, statistics) reads what is yielded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.initial_step import first_step
+from nde.solvers.method import StepResult
+from nde.solvers.norms import ErrorNorm
+from nde.solvers.problem import Problem
+from nde.solvers.status import Failure, Status
+from nde.solvers.time_axis import TimeAxis
+
+__all__ = ["AcceptedStep", "Progress", "accepted_steps"]
+
+# far below any scale of a real problem, it ends the search for a step when the initial time is zero
+_SMALLEST_STEP = 1e-100
+
+
+@dataclass(slots=True)
+class AcceptedStep:
+    """One accepted step, valid until the next one is asked for where a workspace is used.
+
+    Attributes:
+        t: Its beginning.
+        t1: Its end.
+        h: Its signed size.
+        start: Index of the output time that the beginning moves with; None if it is a constant.
+        end: The same of the end.
+        y: State at the beginning.
+        carry: Carry at the beginning.
+        result: What the method returned.
+        ratio: Scaled error norm, a 0-d tensor; None if the method has no error estimate.
+    """
+
+    t: float
+    t1: float
+    h: float
+    start: int | None
+    end: int | None
+    y: Tensor
+    carry: Any
+    result: StepResult
+    ratio: Tensor | None
+
+
+@dataclass
+class Progress:
+    """Counts of a running solve, and how it ended."""
+
+    accepted: int = 0
+    rejected: int = 0
+    status: Status = Status.SUCCESS
+    failure: Failure | None = None
+
+    @property
+    def attempted(self) -> int:
+        """Number of steps attempted so far."""
+        return self.accepted + self.rejected
+
+
+def accepted_steps(
+    problem: Problem, norm: ErrorNorm, axis: TimeAxis, progress: Progress, workspace: Any
+) -> Iterator[AcceptedStep]:
+    """Yield the accepted steps from the first time to the last.
+
+    Args:
+        problem: What to solve.
+        norm: Norm of the error estimates.
+        axis: Turns host times into what the steps receive.
+        progress: Counts, and how the solve ended, once the iterator is exhausted.
+        workspace: Scratch memory for steps that record no gradient, or None.
+    """
+    field, method = problem.field, problem.method
+    t, end_time = problem.times[0], problem.times[-1]
+    direction = 1.0 if end_time > t else -1.0
+    y, anchor = problem.y0, 0 if len(problem.times) else None
+    carry = method.start(field, axis.time(t, anchor), y)
+    error_order = method.error_order or 1
+    control = problem.controller.begin(error_order)
+    attempt: StepResult | None = None
+
+    def fail(status: Status, h: float) -> None:
+        progress.status = status
+        progress.failure = _failure(problem, norm, progress, t, h, y, attempt)
+
+    size = problem.controller.first_step()
+    if size is None:
+        slope = method.slope(field, t, y, carry)
+        size = first_step(field, norm, t, end_time - t, y, slope, error_order)
+        if math.isnan(size):
+            return fail(Status.NON_FINITE, 0.0)
+    stretch = 1.0 + problem.controller.stretch
+    broken = False  # whether the last attempt was not finite
+    for landing, landing_anchor in problem.landings():
+        while t != landing:
+            size = min(size, problem.dt_max)
+            lands = (landing - t) * direction <= size * stretch
+            t1, end_anchor = (landing, landing_anchor) if lands else (t + direction * size, anchor)
+            h = t1 - t
+            if not lands and (abs(h) < max(problem.dt_min, _SMALLEST_STEP) or abs(h) <= 4 * math.ulp(t)):
+                return fail(Status.NON_FINITE if broken else Status.STEP_UNDERFLOW, h)
+            if progress.attempted >= problem.max_steps:
+                return fail(Status.MAX_STEPS, h)
+            if carry is None:
+                carry = method.start(field, axis.time(t, anchor), y)
+            start, step_size = axis.time(t, anchor), axis.size(t, anchor, t1, end_anchor)
+            attempt = result = method.step(field, start, step_size, y, carry, workspace)
+            ratio = None if result.errors is None else norm.ratio(result.errors, y, result.y1)
+            value = _judge(ratio, result.y1)
+            broken = not math.isfinite(value)
+            accept, next_size = control.decide(abs(h), value)
+            if not accept:
+                progress.rejected += 1
+                if broken and not problem.controller.adaptive:
+                    return fail(Status.NON_FINITE, h)
+                size = next_size
+                continue
+            progress.accepted += 1
+            yield AcceptedStep(t, t1, h, anchor, end_anchor, y, carry, result, ratio)
+            # a step cut short by a landing says little about the size that the solution allows
+            size = max(next_size, size) if lands else next_size
+            t, anchor, y, carry = t1, end_anchor, result.y1, result.carry
+            attempt = None
+
+
+def _judge(ratio: Tensor | None, y1: Tensor) -> float:
+    """Return the error ratio as a host float, NaN if the state is not finite; one transfer from the device."""
+    with torch.no_grad():
+        nothing = y1.sum() * 0  # NaN as soon as one entry is not finite, and far cheaper than isfinite
+        value = float(nothing if ratio is None else ratio + nothing)
+        if math.isnan(value) and bool(torch.isfinite(y1).all()):  # the sum alone overflowed
+            value = 0.0 if ratio is None else float(ratio)
+    return value
+
+
+def _failure(
+    problem: Problem, norm: ErrorNorm, progress: Progress, t: float, h: float, y: Tensor, attempt: StepResult | None
+) -> Failure:
+    """Find the sample that is worst, and the stiffness there."""
+    batch = problem.structure.batch()
+    sample: int | None = None
+    stiffness: float | None = None
+    with torch.no_grad():
+        if batch is not None:
+            if attempt is None:
+                entries = problem.field(t, y).abs()
+            elif attempt.errors is None:
+                entries = attempt.y1.abs()
+            else:
+                entries = (attempt.errors[0] / norm.scale(y, attempt.y1)).square()
+            sample = int(problem.structure.per_sample(entries, batch).nan_to_num(math.inf, math.inf).argmax())
+        if attempt is not None and attempt.stiffness is not None:
+            estimate = float(attempt.stiffness.detach())
+            stiffness = estimate if math.isfinite(estimate) else None
+    return Failure(t, h, sample, batch, progress.attempted, stiffness)

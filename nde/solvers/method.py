@@ -1,0 +1,160 @@
+"""What a method is: one pure step, and how to pull cotangents back through it.
+
+The loop, the adjoints, dense output and the profiler know a method only through this interface, so that a new one is
+one file. See `docs/architecture.md` for a worked example.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from nde.solvers.field import VectorField
+from nde.solvers.norms import ErrorNorm
+
+__all__ = ["Method", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
+
+Scalar = float | Tensor  # a host float, or a 0-d tensor where times are differentiated or traced
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What one step computed.
+
+    Attributes:
+        y1: State at the end, shape ``(size,)``.
+        carry: What the next step can reuse (the last stage of a FSAL method); None if nothing.
+        errors: Embedded differences, shape ``(rows, size)``: local error estimates; None if the method has none.
+        stiffness: Estimate of the Jacobian's largest eigenvalue in modulus (units 1 / time), a 0-d tensor, or None.
+        interior: What `Method.interpolate` needs.
+    """
+
+    y1: Tensor
+    carry: Any
+    errors: Tensor | None
+    stiffness: Tensor | None
+    interior: Any
+
+
+@dataclass(slots=True)
+class StepCotangents:
+    """Cotangents of the outputs of one recorded step; None where an output was not used.
+
+    Attributes:
+        y1: Of the state at the end.
+        ratio: Of the scaled error norm, a 0-d tensor.
+        local_error: Of the error vector, shape ``(size,)``.
+        stiffness: Of the stiffness estimate, a 0-d tensor.
+        outputs: Of the interpolated outputs, shape ``(outputs, size)``.
+        thetas: Where these lie in the step, as fractions of it.
+    """
+
+    y1: Tensor
+    ratio: Tensor | None = None
+    local_error: Tensor | None = None
+    stiffness: Tensor | None = None
+    outputs: Tensor | None = None
+    thetas: Sequence[float] = ()
+
+
+@dataclass(slots=True)
+class TimeCotangents:
+    """Cotangents of the times of one step: 0-d tensors, and ``thetas`` of shape ``(outputs,)``; None if not wanted."""
+
+    t: Tensor
+    h: Tensor
+    thetas: Tensor | None = None
+
+
+class StepReverser(Protocol):
+    """Pulls cotangents back through the steps of one solve, from the last to the first.
+
+    Gradients of the captured tensors (parameters, arguments) accumulate in ``gradients``, in their order.
+    """
+
+    gradients: list[Tensor | None]
+
+    def pull(
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+    ) -> tuple[Tensor, TimeCotangents | None]:
+        """Return the cotangents of ``y`` and of the times, given those of the step's outputs.
+
+        The cotangent of the carry that this step handed to the next one is kept by the reverser itself.
+        """
+        ...
+
+    def finish(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return what the first carry, made by `Method.start`, adds to the cotangents of ``y0`` and of ``t0``."""
+        ...
+
+
+class Method(ABC):
+    """A one-step method.
+
+    Attributes:
+        name: Name under which `nde.solve_ode` finds it.
+        order: Order of convergence.
+        error_order: Exponent ``k`` of the error estimate, which is proportional to ``h ** k``; None if it has none.
+        interpolation_order: Order of the dense output.
+        has_stiffness: Whether a step estimates stiffness.
+        stability: Length of the stability interval on the negative real axis; None if not known or unbounded.
+        carry_is_function_of_state: Whether ``carry`` equals ``start(field, t, y)`` of the step's end, so that a record
+            need not store it.
+        source: Where it was published.
+    """
+
+    name: str
+    order: int
+    error_order: int | None = None
+    interpolation_order: int = 0
+    has_stiffness: bool = False
+    stability: float | None = None
+    carry_is_function_of_state: bool = True
+    source: str = ""
+
+    @abstractmethod
+    def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
+        """Return the first step's carry."""
+
+    def slope(self, field: VectorField, t: Scalar, y: Tensor, carry: Any) -> Tensor:
+        """Return ``field(t, y)``, from the first carry where it holds it."""
+        return field(t, y)
+
+    @abstractmethod
+    def step(
+        self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, carry: Any, workspace: Any = None
+    ) -> StepResult:
+        """Take one step of signed size ``h`` from ``(t, y)``.
+
+        The result depends on the arguments alone. Given a ``workspace``, everything but ``y1`` and ``carry`` may live
+        in it, and is overwritten by the next step; without one, all operations are differentiable by autograd.
+        """
+
+    @abstractmethod
+    def interpolate(
+        self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, result: StepResult, thetas: Sequence[Scalar]
+    ) -> Tensor:
+        """Return the solution at ``t + theta * h`` for each theta, shape ``(len(thetas), size)``."""
+
+    def workspace(self, y: Tensor) -> Any:
+        """Return scratch memory for steps that record no gradient, or None if the method needs none."""
+        return None
+
+    def reverser(
+        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+    ) -> StepReverser | None:
+        """Return a hand-written way to pull cotangents back through this method's steps, or None.
+
+        Without one, autograd replays each step, which is right for every method; this is for speed alone.
+
+        Args:
+            field: The vector field.
+            norm: The norm of the error estimate.
+            captured: Tensors, other than the state, that the gradient is wanted for.
+            with_times: Whether cotangents of times are wanted.
+        """
+        return None

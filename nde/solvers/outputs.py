@@ -1,0 +1,74 @@
+"""Which output times lie in a step, and the rows that are computed for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.loop import AcceptedStep
+from nde.solvers.problem import Problem
+from nde.solvers.time_axis import TimeAxis
+
+__all__ = ["OutputRows", "StepOutputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutputs:
+    """Output times reached by one step.
+
+    Attributes:
+        first: Index of the first of them.
+        thetas: Where those inside the step lie, as fractions of it.
+        at_end: Index of the output time that is the step's end, whose state needs no interpolation; None if there is
+            none.
+    """
+
+    first: int
+    thetas: tuple[Any, ...]  # host floats, or 0-d tensors where output times are differentiated
+    at_end: int | None
+
+
+class OutputRows:
+    """Collects the state at each output time as steps arrive.
+
+    Args:
+        problem: The problem.
+        axis: The time axis; it hands out tensors where output times are differentiated.
+    """
+
+    def __init__(self, problem: Problem, axis: TimeAxis) -> None:
+        self.problem = problem
+        self.axis = axis
+        self.rows: list[Tensor] = [problem.y0.unsqueeze(0)]
+        self._next = 1
+
+    def read(self, step: AcceptedStep) -> StepOutputs:
+        """Compute the rows for the output times in a step."""
+        times, first = self.problem.times, self._next
+        direction = 1.0 if times[-1] > times[0] else -1.0
+        index = first
+        while index < len(times) and (times[index] - step.t1) * direction < 0:
+            index += 1
+        at_end = index if index < len(times) and times[index] == step.t1 else None
+        if at_end is not None and step.end != at_end and self.problem.ts.requires_grad:
+            index, at_end = index + 1, None  # the end of this step is a constant, the output time is not
+        thetas: tuple[Any, ...] = ()
+        if index > first:
+            method, field, axis = self.problem.method, self.problem.field, self.axis
+            t, h = axis.time(step.t, step.start), axis.size(step.t, step.start, step.t1, step.end)
+            thetas = tuple(axis.theta(i, t, h) for i in range(first, index))
+            self.rows.append(method.interpolate(field, t, h, step.y, step.result, thetas))
+        if at_end is not None:
+            self.rows.append(step.result.y1.unsqueeze(0))
+            index += 1
+        self._next = index
+        return StepOutputs(first, thetas, at_end)
+
+    def result(self) -> Tensor:
+        """Return all rows, shape ``(T, size)``; NaN where the solve did not come."""
+        missing = len(self.problem.times) - self._next
+        unreached = [torch.full_like(self.problem.y0, torch.nan).expand(missing, -1)] if missing else []
+        return torch.cat([*self.rows, *unreached])

@@ -1,0 +1,58 @@
+"""What is to be solved, after validation: the one argument that the loop and the adjoints share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nde.solvers.controllers import Controller
+from nde.solvers.field import VectorField
+from nde.solvers.method import Method
+from nde.solvers.structure import StateStructure
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An initial value problem and how to solve it.
+
+    Attributes:
+        field: The vector field on flat states.
+        structure: Structure of the state.
+        y0: Initial state, flat, on the tape of the user's ``y0``.
+        ts: Output times as the user gave them, on the user's tape; shape ``(T,)``.
+        times: The same as host floats.
+        method: The method.
+        controller: The step-size controller.
+        rtol, atol: Tolerances, numbers or vectors of shape ``(size,)``.
+        max_steps: Limit on attempted steps.
+        dt_min, dt_max: Limits on the step size; below ``dt_min`` the solve fails.
+        keep_local_errors: Whether the error vector of every step is an output.
+    """
+
+    field: VectorField
+    structure: StateStructure
+    y0: Tensor
+    ts: Tensor
+    times: tuple[float, ...]
+    method: Method
+    controller: Controller
+    rtol: float | Tensor
+    atol: float | Tensor
+    max_steps: int
+    dt_min: float
+    dt_max: float
+    keep_local_errors: bool
+
+    def landings(self) -> list[tuple[float, int | None]]:
+        """Return the times that steps must end on, in order, each with the index of the output time that it is."""
+        asked = self.controller.landings()
+        last = len(self.times) - 1
+        if asked is None:
+            return list(zip(self.times[1:], range(1, last + 1), strict=True))
+        low, high = sorted((self.times[0], self.times[-1]))
+        inner = sorted({float(time) for time in asked if low < time < high}, reverse=self.times[-1] < self.times[0])
+        constants: list[tuple[float, int | None]] = [(time, None) for time in inner]
+        return [*constants, (self.times[-1], last)]

@@ -1,0 +1,70 @@
+"""The methods by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from nde.solvers import tableaus
+from nde.solvers.explicit import ExplicitRungeKutta
+from nde.solvers.method import Method
+
+__all__ = ["find_method", "method_names", "register_method"]
+
+_METHODS: dict[str, Method] = {}
+
+
+def register_method(method: Method) -> Method:
+    """Make a method known by its name, so that ``solve_ode(..., method=name)`` finds it.
+
+    Args:
+        method: The method; its ``name`` is the key.
+
+    Returns:
+        The method.
+
+    Raises:
+        ValueError: Another method has this name.
+    """
+    known = _METHODS.get(method.name)
+    if known is not None and known is not method:
+        raise ValueError(f"method.name is {method.name!r}, which is already the name of {known!r}; choose another.")
+    _METHODS[method.name] = method
+    return method
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, in the order of their registration."""
+    return list(_METHODS)
+
+
+def find_method(method: str | Method) -> Method:
+    """Return a method by name, or the method itself.
+
+    Raises:
+        ValueError: No method has this name.
+        TypeError: The argument is neither a name nor a method.
+    """
+    if isinstance(method, Method):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(f"method must be a name or a Method, but is a {type(method).__name__}.")
+    if method in _METHODS:
+        return _METHODS[method]
+    near = difflib.get_close_matches(method.lower(), _METHODS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"method={method!r} is not known.{hint} Known methods: {', '.join(_METHODS)}.")
+
+
+for _name, _tableau, _error_order in (
+    ("euler", tableaus.EULER, None),
+    ("midpoint", tableaus.MIDPOINT, None),
+    ("heun", tableaus.HEUN, None),
+    ("ralston", tableaus.RALSTON, None),
+    ("bosh3", tableaus.BOSH3, None),
+    ("rk4", tableaus.RK4, None),
+    ("dopri5", tableaus.DOPRI5, None),
+    ("tsit5", tableaus.TSIT5, None),
+    # its two embedded differences, of orders 5 and 3, are folded into an estimate of order 8
+    ("dopri8", tableaus.DOPRI8, 8),
+):
+    register_method(ExplicitRungeKutta(_name, _tableau, _error_order))

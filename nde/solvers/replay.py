@@ -1,0 +1,125 @@
+"""Cotangents through a recorded step of any method: replay it under autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.field import VectorField
+from nde.solvers.method import Method, StepCotangents, TimeCotangents
+from nde.solvers.norms import ErrorNorm
+
+__all__ = ["AutogradReverser", "accumulate"]
+
+
+def accumulate(totals: list[Tensor | None], parts: Sequence[Tensor | None]) -> None:
+    """Add ``parts`` to ``totals`` in place; None counts as zero."""
+    for index, part in enumerate(parts):
+        if part is None:
+            continue
+        total = totals[index]
+        if total is None:
+            totals[index] = part.clone()  # autograd may hand out one tensor twice: never add into it
+        else:
+            total.add_(part)
+
+
+class AutogradReverser:
+    """Replays each step with the tape on; see `nde.solvers.method.StepReverser`.
+
+    A carry that is a function of the state is computed again from it, inside the tape of the step that uses it; any
+    other carry is a leaf whose cotangent is handed to the step before.
+    """
+
+    def __init__(
+        self, method: Method, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+    ) -> None:
+        self.method = method
+        self.field = field
+        self.norm = norm
+        self.captured = list(captured)
+        self.gradients: list[Tensor | None] = [None] * len(self.captured)
+        self.with_times = with_times
+        self._carry_cotangent: list[Tensor | None] | None = None
+        self._first: tuple[float, Tensor] | None = None
+
+    def pull(
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+    ) -> tuple[Tensor, TimeCotangents | None]:
+        """See `StepReverser.pull`."""
+        method, field = self.method, self.field
+        with torch.enable_grad():
+            state = y.detach().requires_grad_()
+            time, size = (_leaf(t, y), _leaf(h, y)) if self.with_times else (t, h)
+            thetas: list[Any] = list(cotangents.thetas)
+            if self.with_times:
+                thetas = [_leaf(theta, y) for theta in thetas]
+            if method.carry_is_function_of_state:
+                carry_leaves: list[Tensor] = []
+                carry = method.start(field, time, state)
+            else:
+                carry, carry_leaves = _detached(carry)
+            result = method.step(field, time, size, state, carry)
+            pairs: list[tuple[Tensor | None, Tensor | None]] = [(result.y1, cotangents.y1)]
+            if cotangents.ratio is not None and result.errors is not None:
+                pairs.append((self.norm.ratio(result.errors, state, result.y1), cotangents.ratio))
+            if cotangents.local_error is not None and result.errors is not None:
+                pairs.append((self.norm.local_error(result.errors, state, result.y1), cotangents.local_error))
+            pairs.append((result.stiffness, cotangents.stiffness))
+            if cotangents.outputs is not None:
+                inner = method.interpolate(field, time, size, state, result, thetas)
+                pairs.append((inner, cotangents.outputs))
+            if self._carry_cotangent is not None:
+                pairs.extend(zip(_tensors(result.carry), self._carry_cotangent, strict=True))
+        used = [(out, cot) for out, cot in pairs if out is not None and cot is not None and out.requires_grad]
+        times = [time, size, *thetas] if self.with_times else []
+        inputs = [state, *carry_leaves, *times, *self.captured]
+        grads = torch.autograd.grad([out for out, _ in used], inputs, [cot for _, cot in used], allow_unused=True)
+        kept = 1 + len(carry_leaves)
+        self._carry_cotangent = list(grads[1:kept]) if carry_leaves else None
+        self._first = (t, state.detach())
+        accumulate(self.gradients, grads[kept + len(times) :])
+        state_cotangent = torch.zeros_like(y) if grads[0] is None else grads[0]
+        if not self.with_times:
+            return state_cotangent, None
+        zero = torch.zeros((), dtype=y.dtype, device=y.device)
+        at, step, *inside = (zero if grad is None else grad for grad in grads[kept : kept + len(times)])
+        return state_cotangent, TimeCotangents(at, step, torch.stack(inside) if inside else None)
+
+    def finish(self) -> tuple[Tensor | None, Tensor | None]:
+        """See `StepReverser.finish`."""
+        if self._carry_cotangent is None or self._first is None:
+            return None, None
+        t, y = self._first
+        with torch.enable_grad():
+            state = y.detach().requires_grad_()
+            time = _leaf(t, y)
+            carry = _tensors(self.method.start(self.field, time, state))
+        used = [(c, g) for c, g in zip(carry, self._carry_cotangent, strict=True) if g is not None and c.requires_grad]
+        if not used:
+            return None, None
+        grads = torch.autograd.grad(
+            [c for c, _ in used], [state, time, *self.captured], [g for _, g in used], allow_unused=True
+        )
+        accumulate(self.gradients, grads[2:])
+        return grads[0], grads[1]
+
+
+def _leaf(value: float, like: Tensor) -> Tensor:
+    return torch.full((), value, dtype=torch.float64, device=like.device).requires_grad_()
+
+
+def _tensors(carry: Any) -> list[Tensor]:
+    if carry is None:
+        return []
+    return [carry] if isinstance(carry, Tensor) else list(carry)
+
+
+def _detached(carry: Any) -> tuple[Any, list[Tensor]]:
+    leaves = [tensor.detach().requires_grad_() for tensor in _tensors(carry)]
+    if carry is None or isinstance(carry, Tensor):
+        return (leaves[0] if leaves else None), leaves
+    return type(carry)(leaves), leaves

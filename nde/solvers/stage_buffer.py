@@ -1,0 +1,82 @@
+"""Scratch memory for explicit Runge-Kutta steps that record no gradient.
+
+The stages of a step are the rows of one contiguous buffer, so that every stage sum is one matrix-vector product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.tableau import ButcherTableau
+
+__all__ = ["StageBuffer"]
+
+
+class StageBuffer:
+    """Stages of one step, shape ``(stages + extra stages, size)``, and the coefficients as tensors.
+
+    Args:
+        tableau: Coefficients.
+        y: A state vector, for its size, dtype and device.
+
+    Attributes:
+        rows: The buffer.
+        stages: Its rows.
+    """
+
+    def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
+        dense = tableau.dense
+        rows = [(), *tableau.a, *(dense.extra_a if dense else ())]
+        self.rows = torch.empty(len(rows), y.numel(), dtype=y.dtype, device=y.device)
+        self.stages = self.rows.unbind(0)
+        self._weights = [self._tensor(row) for row in rows]
+        self._heads = [self.rows[:count].T for count in range(len(rows))]
+        self._b = self._tensor(tableau.b)
+        self._b_head = self.rows[: tableau.stages].T
+        self._error_weights = self._tensor(tableau.errors)
+        self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
+        self._first_error = self._errors[0] if tableau.errors else self._errors
+        self._method_rows = self.rows[: tableau.stages]
+        self._dense = numpy.array(dense.coefficients if dense else [[]])
+        #: nodes of the stages and extra stages
+        self.nodes = (*tableau.c, *(dense.extra_c if dense else ()))
+
+    def _tensor(self, values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, dtype=self.rows.dtype, device=self.rows.device)
+
+    def argument(self, index: int, y: Tensor, h: float) -> Tensor:
+        """Return the argument of a stage, ``y + h * sum_j a_ij k_j``, as a new tensor."""
+        return torch.addmv(y, self._heads[index], self._weights[index], alpha=h)
+
+    def combine(self, y: Tensor, h: float) -> Tensor:
+        """Return the state at the end, ``y + h * sum_i b_i k_i``, as a new tensor."""
+        return torch.addmv(y, self._b_head, self._b, alpha=h)
+
+    def error_rows(self, h: float) -> Tensor:
+        """Return the embedded differences, shape ``(rows, size)``, in scratch memory."""
+        weights = self._error_weights * h
+        if weights.shape[0] == 1:
+            torch.mv(self._b_head, weights[0], out=self._first_error)
+        else:
+            torch.mm(weights, self._method_rows, out=self._errors)
+        return self._errors
+
+    def outputs(self, y: Tensor, h: float, thetas: Sequence[float]) -> Tensor:
+        """Return the dense output at fractions of the step, shape ``(len(thetas), size)``, as a new tensor."""
+        weights = self._tensor(self.dense_weights(thetas).tolist())
+        return torch.addmm(y.expand(len(thetas), -1), weights, self.rows, alpha=h)
+
+    def slopes(self, thetas: Sequence[float]) -> Tensor:
+        """Return the derivative of the dense output by time, shape ``(len(thetas), size)``."""
+        exponents = numpy.arange(1, self._dense.shape[1] + 1)
+        powers = exponents * numpy.power.outer(numpy.asarray(thetas, dtype=float), exponents - 1)
+        return self._tensor((powers @ self._dense.T).tolist()) @ self.rows
+
+    def dense_weights(self, thetas: Sequence[float]) -> numpy.ndarray:
+        """Return ``b_i(theta)``, shape ``(len(thetas), stages + extra stages)``."""
+        powers = numpy.power.outer(numpy.asarray(thetas, dtype=float), numpy.arange(1, self._dense.shape[1] + 1))
+        return powers @ self._dense.T

@@ -1,0 +1,159 @@
+"""Checks the arguments of a solve before any work is done, and says what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.controllers import Controller, IController
+from nde.solvers.method import Method
+from nde.solvers.norms import ErrorNorm
+from nde.solvers.structure import StateStructure
+
+__all__ = [
+    "check_controller",
+    "check_field",
+    "check_limits",
+    "check_times",
+    "check_tolerance",
+    "choose",
+    "warn_below_rounding",
+]
+
+# an error estimate is a difference of stages; with less than some fifty rounding units it measures nothing else
+_ROUNDING_UNITS = 50
+
+
+def check_field(field: Any) -> None:
+    """Raise TypeError unless ``field`` can be called."""
+    if not callable(field):
+        raise TypeError(
+            f"field must be callable as field(t, y, *args), but is a {type(field).__name__}. "
+            "Pass a function, a lambda or an nn.Module."
+        )
+
+
+def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float, ...]]:
+    """Return the output times as a tensor on the state's device, and as host floats.
+
+    Raises:
+        TypeError: They are no real numbers.
+        ValueError: They are not one-dimensional, fewer than two, not finite or not strictly monotone.
+    """
+    if not isinstance(ts, Tensor):
+        try:
+            ts = torch.as_tensor(ts, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(
+                f"ts must be a one-dimensional tensor or a sequence of numbers, but is {ts!r}. Try ts=(0.0, 1.0)."
+            ) from error
+    if ts.dim() != 1:
+        raise ValueError(f"ts must have shape (T,), but has shape {tuple(ts.shape)}. Try ts.reshape(-1).")
+    if ts.is_complex() or ts.dtype == torch.bool:
+        raise TypeError(f"ts must hold real numbers, but has dtype {ts.dtype}.")
+    if ts.shape[0] < 2:
+        raise ValueError(
+            f"ts must hold at least the initial and the final time, but has {ts.shape[0]} entries: the span would have "
+            "zero length."
+        )
+    times = tuple(float(time) for time in ts.detach().tolist())
+    for index, time in enumerate(times):
+        if not math.isfinite(time):
+            raise ValueError(f"ts must be finite, but ts[{index}] is {time}.")
+    upward = times[1] > times[0]
+    for index in range(len(times) - 1):
+        before, after = times[index], times[index + 1]
+        if before == after:
+            raise ValueError(
+                f"ts must be strictly increasing or decreasing, but ts[{index}] == ts[{index + 1}] == {after:.10g}. "
+                "Remove the repeated time."
+            )
+        if (after > before) != upward:
+            raise ValueError(
+                f"ts must be strictly increasing or decreasing, but goes {times[0]:.10g}, {times[1]:.10g}, ..., "
+                f"ts[{index}] = {before:.10g}, ts[{index + 1}] = {after:.10g}. Sort it."
+            )
+    return ts, times
+
+
+def check_tolerance(value: Any, name: str, structure: StateStructure) -> float | Tensor:
+    """Return a tolerance as a float or as a flat vector.
+
+    Raises:
+        TypeError: It is neither a number nor of the state's structure.
+        ValueError: It is negative or NaN.
+    """
+    tolerance = structure.spread(value, name)
+    valid = tolerance >= 0 if isinstance(tolerance, float) else bool((tolerance >= 0).all())
+    if not valid:
+        raise ValueError(f"{name} must be zero or positive, but is {value!r}. Try {name}=1e-6.")
+    return tolerance
+
+
+def check_limits(max_steps: Any, dt_min: Any, dt_max: Any) -> None:
+    """Raise unless the limits on the steps are positive and in order."""
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int):
+        raise TypeError(f"max_steps must be an integer, but is {max_steps!r}.")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, but is {max_steps}.")
+    for name, value in (("dt_min", dt_min), ("dt_max", dt_max)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{name} must be a number, but is {value!r}.")
+    if not dt_min >= 0:
+        raise ValueError(f"dt_min must be zero or positive, but is {dt_min}.")
+    if not dt_max > dt_min:
+        raise ValueError(f"dt_max must be larger than dt_min, but dt_max = {dt_max} and dt_min = {dt_min}.")
+
+
+def check_controller(controller: Any, method: Method, zero_tolerance: bool) -> Controller:
+    """Return the controller to use with a method.
+
+    Raises:
+        TypeError: It is no controller.
+        ValueError: The method has no error estimate, or both tolerances are zero, and the controller needs them.
+    """
+    if controller is not None and not isinstance(controller, Controller):
+        hint = f" Did you mean controller=nde.FixedStep({controller})?" if isinstance(controller, (int, float)) else ""
+        raise TypeError(f"controller must be a Controller, but is {controller!r}.{hint}")
+    adaptive = controller is None or controller.adaptive
+    if adaptive and method.error_order is None:
+        raise ValueError(
+            f"method={method.name!r} has no error estimate to adapt the step size to. Give a step size with "
+            "controller=nde.FixedStep(0.01), or step from output time to output time with controller=nde.StepTo()."
+        )
+    if adaptive and zero_tolerance:
+        raise ValueError("rtol and atol are both zero, so that no step would be accepted. Make one of them positive.")
+    return IController() if controller is None else controller
+
+
+def choose(value: Any, choices: Mapping[str, Any] | Sequence[str], name: str) -> None:
+    """Raise ValueError unless ``value`` is among the choices, suggesting the nearest."""
+    if isinstance(value, str) and value in choices:
+        return
+    near = difflib.get_close_matches(str(value), list(choices), n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name}={value!r} is not known.{hint} Choose one of: {', '.join(map(repr, choices))}.")
+
+
+def warn_below_rounding(structure: StateStructure, norm: ErrorNorm, y0: Tensor, stacklevel: int) -> None:
+    """Warn if the tolerances ask for more than the state's dtype can resolve."""
+    floor = _ROUNDING_UNITS * structure.eps
+    if not isinstance(norm.rtol, float) or norm.rtol >= floor:
+        return
+    with torch.no_grad():
+        relative = float(norm.rms(y0, norm.scale(y0, y0)))
+    if relative * floor >= 1:
+        dtype = structure.time_dtype
+        warnings.warn(
+            f"rtol and atol ask for a relative accuracy of {1 / relative:.1g}, below the {floor:.1g} that {dtype} can "
+            "resolve: the error estimate is mostly rounding noise, steps get too small and penalties on the error act "
+            "on noise. Loosen the tolerances or use a float64 state.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
