@@ -90,7 +90,7 @@ def solve_ode(
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
     flat = structure.flatten(y0, "y0")
     if control.adaptive:
-        norm = ErrorNorm(structure, relative, absolute, in_place=False)
+        norm = ErrorNorm(structure, relative, absolute)
         validation.warn_below_rounding(structure, norm, flat, stacklevel=3)
     problem = Problem(
         VectorField(field, structure, args),

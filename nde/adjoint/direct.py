@@ -21,6 +21,6 @@ def solve_direct(problem: Problem) -> Solution:
     on_tape = torch.is_grad_enabled()
     differentiates_times = on_tape and problem.ts.requires_grad
     axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
-    record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
+    outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
     stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
-    return make_solution(problem, record.outputs, record, stats)
+    return make_solution(problem, outputs, record, stats)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +31,7 @@ __all__ = ["solve_discrete"]
 class _Cotangents(NamedTuple):
     """Cotangents of the outputs of a solve; None where an output was not used. See `SolveOutputs`."""
 
-    ys: Tensor | None
+    inner: Tensor | None
     y1: Tensor | None
     error: Tensor | None
     stiffness: Tensor | None
@@ -43,8 +43,8 @@ class _Replay:
     """What the forward and the backward pass of one solve share."""
 
     problem: Problem
-    record: Record | None = None
-    stats: Stats | None = None
+    record: Record = field(default_factory=Record)
+    stats: Stats = field(default_factory=lambda: Stats(0, 0, 0))
 
 
 def solve_discrete(problem: Problem) -> Solution:
@@ -57,8 +57,6 @@ def solve_discrete(problem: Problem) -> Solution:
             return solve_direct(problem)
     replay = _Replay(problem)
     outputs = SolveOutputs(*_DiscreteAdjoint.apply(replay, problem.y0, problem.ts, *captured))
-    if replay.record is None or replay.stats is None:
-        raise RuntimeError("the forward pass always leaves a record")
     return make_solution(problem, outputs, replay.record, replay.stats)
 
 
@@ -66,25 +64,26 @@ class _DiscreteAdjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, replay: _Replay, y0: Tensor, ts: Tensor, *captured: Tensor) -> tuple[Tensor | None, ...]:
         problem = replay.problem
-        record = make_record(problem, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
+        axis = TimeAxis(problem.times, None)
+        outputs, record = make_record(problem, axis, on_tape=False, keep_states=True)
         replay.record = record
         replay.stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
         ctx.replay = replay
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y0, ts, *captured)
         device = y0.device.type
         ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        found = record.outputs
-        # an output that the record held too would keep itself alive through its own node
-        return found.ys, found.y1.clone(), found.error, found.stiffness, found.local_error
+        ctx.save_for_backward(y0, ts, outputs.y1, *captured)
+        return outputs.all()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        y0, ts, *captured = ctx.saved_tensors
+        y0, ts, y1, *captured = ctx.saved_tensors
         with ctx.autocast:
             # a gradient that is itself to be differentiated needs the whole solve on the tape
-            pull = _pull_on_tape if torch.is_grad_enabled() else _pull_steps
-            grads = pull(ctx.replay, y0, ts, captured, _Cotangents(*cotangents))
+            if torch.is_grad_enabled():
+                grads = _pull_on_tape(ctx.replay, y0, ts, captured, _Cotangents(*cotangents))
+            else:
+                grads = _pull_steps(ctx.replay, y0, y1, ts, captured, _Cotangents(*cotangents))
         return (None, *grads)
 
 
@@ -111,22 +110,18 @@ class _ReplayField(VectorField):
 
 
 def _pull_steps(
-    replay: _Replay, y0: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
+    replay: _Replay, y0: Tensor, y1: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the captured tensors, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    if record is None or stats is None:
-        raise RuntimeError("the backward pass runs after the forward pass")
-    field = _ReplayField(problem.field, captured)
-    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol, in_place=False)
+    vector_field = _ReplayField(problem.field, captured)
+    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
     with_times = ts.requires_grad
-    reverser = problem.method.reverser(field, norm, captured, with_times) or AutogradReverser(
-        problem.method, field, norm, captured, with_times
+    reverser = problem.method.reverser(vector_field, norm, captured, with_times) or AutogradReverser(
+        problem.method, vector_field, norm, captured, with_times
     )
     times = _OutputTimes(ts) if with_times else None
-    rows = cotangents.ys
     state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
-    y1 = record.outputs.y1
     for index in range(len(record.steps) - 1, -1, -1):
         step = record.steps[index]
         if step.y is None:
@@ -139,24 +134,22 @@ def _pull_steps(
     first_state, first_time = reverser.finish()
     if first_state is not None:
         state = state + first_state
-    if rows is not None:
-        state = state + rows[0]
     if times is not None and first_time is not None:
         times.total[0] += first_time
-    stats.n_backward_field_evals += field.evaluations
+    stats.n_backward_field_evals += vector_field.evaluations
     return [state, None if times is None else times.total.to(ts.dtype), *reverser.gradients]
 
 
 def _step_cotangents(index: int, step: RecordedStep, y1: Tensor, cotangents: _Cotangents) -> StepCotangents:
     """Return what is asked of one step, given the cotangent of its end from all later steps."""
     asked = StepCotangents(y1)
-    rows, outputs = cotangents.ys, step.outputs
-    if rows is not None:
+    rows, outputs = cotangents.inner, step.outputs
+    if rows is not None:  # its first row belongs to the second output time
         if outputs.at_end is not None:
-            asked.y1 = y1 + rows[outputs.at_end]
+            asked.y1 = y1 + rows[outputs.at_end - 1]
         if outputs.thetas:
             asked.thetas = outputs.thetas
-            asked.outputs = rows[outputs.first : outputs.first + len(outputs.thetas)]
+            asked.outputs = rows[outputs.first - 1 : outputs.first - 1 + len(outputs.thetas)]
     if cotangents.error is not None:
         asked.ratio = cotangents.error[index]
     if cotangents.stiffness is not None:
@@ -194,11 +187,9 @@ def _pull_on_tape(
 ) -> list[Tensor | None]:
     """Return the cotangents as differentiable tensors, by recording the same steps with autograd."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    if record is None or stats is None:
-        raise RuntimeError("the backward pass runs after the forward pass")
-    field = _ReplayField(problem.field, captured)
+    vector_field = _ReplayField(problem.field, captured)
     axis = TimeAxis(problem.times, ts if ts.requires_grad else None)
-    outputs = retrace(dataclasses.replace(problem, field=field, y0=y0, ts=ts), axis, record.steps)
+    outputs = retrace(dataclasses.replace(problem, field=vector_field, y0=y0, ts=ts), axis, record.steps)
     pairs = [
         (output, cotangent)
         for output, cotangent in zip(outputs.all(), cotangents, strict=True)
@@ -210,5 +201,5 @@ def _pull_on_tape(
             [output for output, _ in pairs], inputs, [given for _, given in pairs], create_graph=True, allow_unused=True
         )
     )
-    stats.n_backward_field_evals += field.evaluations
+    stats.n_backward_field_evals += vector_field.evaluations
     return [next(grads) if tensor.requires_grad else None for tensor in (y0, ts, *captured)]

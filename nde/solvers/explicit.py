@@ -13,7 +13,7 @@ from torch import Tensor
 from nde.solvers.explicit_reverse import ExplicitReverser
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, Scalar, StepResult, StepReverser
-from nde.solvers.norms import ErrorNorm, norm_quotient
+from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
 
@@ -81,31 +81,30 @@ class ExplicitRungeKutta(Method):
         stiffness = None
         if tableau.stiffness_stages is not None:
             low, high = tableau.stiffness_stages
-            stiffness = norm_quotient(stages[high] - stages[low], arguments[high] - arguments[low], y1.detach())
+            stiffness = Quotient((stages[high], stages[low]), (arguments[high], arguments[low]))
         return StepResult(y1, stages[-1] if tableau.fsal else None, errors, stiffness, stages)
 
     def _step_in(
         self, buffer: StageBuffer, field: VectorField, t: float, h: float, y: Tensor, carry: Tensor
     ) -> StepResult:
         tableau = self.tableau
-        stages = buffer.stages
+        stages, nodes = buffer.stages, buffer.nodes
         stages[0].copy_(carry)
-        argument = last = y
-        low, high = tableau.stiffness_stages or (-1, -1)
-        low_argument = high_argument = y
+        argument, last = y, carry
+        compared = tableau.stiffness_stages or ()
+        kept = {}  # an argument that nothing needs any more is freed at once, so that its memory is used again
         for index in range(1, tableau.stages):
             argument = buffer.argument(index, y, h)
-            last = field(t + tableau.c[index] * h, argument)
+            last = field(t + nodes[index] * h, argument)
             stages[index].copy_(last)
-            if index == low:
-                low_argument = argument
-            elif index == high:
-                high_argument = argument
+            if index in compared:
+                kept[index] = argument
         y1 = argument if tableau.fsal else buffer.combine(y, h)
         errors = buffer.error_rows(h) if tableau.errors else None
         stiffness = None
-        if self.has_stiffness:
-            stiffness = norm_quotient(stages[high] - stages[low], high_argument - low_argument, y1)
+        if tableau.stiffness_stages is not None:
+            low, high = tableau.stiffness_stages
+            stiffness = Quotient((stages[high], stages[low]), (kept[high], kept[low]))
         return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
 
     def interpolate(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.method import StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm, norm_quotient
+from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.replay import accumulate
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
@@ -185,10 +185,12 @@ class ExplicitReverser:
         if low is None or high is None:
             raise RuntimeError("the stages of the stiffness estimate are always replayed when it is asked for")
         with torch.enable_grad():
-            upper = (high.value.detach() - low.value.detach()).requires_grad_()
-            lower = (high.argument.detach() - low.argument.detach()).requires_grad_()
-            up, down = torch.autograd.grad(norm_quotient(upper, lower, y1), [upper, lower], cotangent)
-        return {pair[0]: (-up, -down), pair[1]: (up, down)}
+            leaves = [
+                tensor.detach().requires_grad_() for tensor in (high.value, low.value, high.argument, low.argument)
+            ]
+            quotient = self.norm.quotient(Quotient((leaves[0], leaves[1]), (leaves[2], leaves[3])), y1)
+            up, up_low, down, down_low = torch.autograd.grad(quotient, leaves, cotangent)
+        return {pair[0]: (up_low, down_low), pair[1]: (up, down)}
 
 
 class _Times:

@@ -33,18 +33,15 @@ class VectorField:
         self.structure = structure
         self.args = args
         self.evaluations = 0
-
-    def time(self, t: float | Tensor) -> Tensor:
-        """Return ``t`` as the 0-d tensor that the field sees: the state's real dtype, on its device."""
-        if isinstance(t, Tensor):
-            return t.to(dtype=self.structure.time_dtype, device=self.structure.device)
-        return torch.full((), t, dtype=self.structure.time_dtype, device=self.structure.device)
+        self._time_dtype, self._device = structure.time_dtype, structure.device
+        # the conversions of a lone real tensor are two views, made here because they run at every evaluation
+        self._shape, self._dtype = structure.plain_shape, structure.dtype
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """Evaluate the field.
 
         Args:
-            t: Time, a host float or a 0-d tensor.
+            t: Time, a host float or a 0-d tensor; the field sees a 0-d tensor of the state's real dtype.
             y: Flat state, shape ``(size,)``.
 
         Returns:
@@ -55,11 +52,19 @@ class VectorField:
             ValueError: The field returned another shape.
         """
         self.evaluations += 1
-        structure = self.structure
+        if isinstance(t, Tensor):
+            time = t.to(dtype=self._time_dtype, device=self._device)
+        else:
+            time = torch.full((), t, dtype=self._time_dtype, device=self._device)
+        shape = self._shape
+        state = self.structure.unflatten(y) if shape is None else y.view(shape)
         try:
-            value = self.function(self.time(t), structure.unflatten(y), *self.args)
+            value = self.function(time, state, *self.args)
         except Exception as error:
-            at = float(t.detach()) if isinstance(t, Tensor) else t
-            error.add_note(f"raised by the field at t = {at:.10g}, in its evaluation number {self.evaluations}")
+            error.add_note(
+                f"raised by the field at t = {float(time.detach()):.10g}, in its evaluation number {self.evaluations}"
+            )
             raise
-        return structure.flatten(value, "the value of field(t, y)")
+        if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
+            return value.reshape(-1)
+        return self.structure.flatten(value, "the value of field(t, y)")

@@ -32,7 +32,7 @@ def first_step(
         The size, or NaN if the field is not finite there.
     """
     y, slope = y.detach(), slope.detach()
-    scale = norm.scale(y, y).clone()
+    scale = norm.scale(y, y)
     size_of_state, size_of_slope = (float(norm.rms(value, scale)) for value in (y, slope))
     if not math.isfinite(size_of_slope):
         return math.nan

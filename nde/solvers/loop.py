@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nde.solvers.initial_step import first_step
 from nde.solvers.method import StepResult
-from nde.solvers.norms import ErrorNorm
+from nde.solvers.norms import ErrorNorm, Measurement, Quotient
 from nde.solvers.problem import Problem
 from nde.solvers.status import Failure, Status
 from nde.solvers.time_axis import TimeAxis
@@ -40,7 +40,7 @@ class AcceptedStep:
         y: State at the beginning.
         carry: Carry at the beginning.
         result: What the method returned.
-        ratio: Scaled error norm, a 0-d tensor; None if the method has no error estimate.
+        measured: Its error and stiffness estimates.
     """
 
     t: float
@@ -51,7 +51,7 @@ class AcceptedStep:
     y: Tensor
     carry: Any
     result: StepResult
-    ratio: Tensor | None
+    measured: Measurement
 
 
 @dataclass
@@ -84,7 +84,8 @@ def accepted_steps(
     field, method = problem.field, problem.method
     t, end_time = problem.times[0], problem.times[-1]
     direction = 1.0 if end_time > t else -1.0
-    y, anchor = problem.y0, 0 if len(problem.times) else None
+    y = problem.y0
+    anchor: int | None = 0
     carry = method.start(field, axis.time(t, anchor), y)
     error_order = method.error_order or 1
     control = problem.controller.begin(error_order)
@@ -92,7 +93,7 @@ def accepted_steps(
 
     def fail(status: Status, h: float) -> None:
         progress.status = status
-        progress.failure = _failure(problem, norm, progress, t, h, y, attempt)
+        progress.failure = _failure(problem, norm, progress, t, h, y, carry, attempt)
 
     size = problem.controller.first_step()
     if size is None:
@@ -116,10 +117,9 @@ def accepted_steps(
                 carry = method.start(field, axis.time(t, anchor), y)
             start, step_size = axis.time(t, anchor), axis.size(t, anchor, t1, end_anchor)
             attempt = result = method.step(field, start, step_size, y, carry, workspace)
-            ratio = None if result.errors is None else norm.ratio(result.errors, y, result.y1)
-            value = _judge(ratio, result.y1)
-            broken = not math.isfinite(value)
-            accept, next_size = control.decide(abs(h), value)
+            measured = norm.measure(y, result.y1, result.errors, result.stiffness)
+            broken = not math.isfinite(measured.value)
+            accept, next_size = control.decide(abs(h), measured.value)
             if not accept:
                 progress.rejected += 1
                 if broken and not problem.controller.adaptive:
@@ -127,40 +127,39 @@ def accepted_steps(
                 size = next_size
                 continue
             progress.accepted += 1
-            yield AcceptedStep(t, t1, h, anchor, end_anchor, y, carry, result, ratio)
+            yield AcceptedStep(t, t1, h, anchor, end_anchor, y, carry, result, measured)
             # a step cut short by a landing says little about the size that the solution allows
             size = max(next_size, size) if lands else next_size
             t, anchor, y, carry = t1, end_anchor, result.y1, result.carry
-            attempt = None
 
 
-def _judge(ratio: Tensor | None, y1: Tensor) -> float:
-    """Return the error ratio as a host float, NaN if the state is not finite; one transfer from the device."""
-    with torch.no_grad():
-        nothing = y1.sum() * 0  # NaN as soon as one entry is not finite, and far cheaper than isfinite
-        value = float(nothing if ratio is None else ratio + nothing)
-        if math.isnan(value) and bool(torch.isfinite(y1).all()):  # the sum alone overflowed
-            value = 0.0 if ratio is None else float(ratio)
-    return value
-
-
+@torch.no_grad()
 def _failure(
-    problem: Problem, norm: ErrorNorm, progress: Progress, t: float, h: float, y: Tensor, attempt: StepResult | None
+    problem: Problem,
+    norm: ErrorNorm,
+    progress: Progress,
+    t: float,
+    h: float,
+    y: Tensor,
+    carry: Any,
+    attempt: StepResult | None,
 ) -> Failure:
     """Find the sample that is worst, and the stiffness there."""
     batch = problem.structure.batch()
     sample: int | None = None
     stiffness: float | None = None
-    with torch.no_grad():
-        if batch is not None:
-            if attempt is None:
-                entries = problem.field(t, y).abs()
-            elif attempt.errors is None:
-                entries = attempt.y1.abs()
-            else:
-                entries = (attempt.errors[0] / norm.scale(y, attempt.y1)).square()
-            sample = int(problem.structure.per_sample(entries, batch).nan_to_num(math.inf, math.inf).argmax())
-        if attempt is not None and attempt.stiffness is not None:
-            estimate = float(attempt.stiffness.detach())
-            stiffness = estimate if math.isfinite(estimate) else None
+    if batch is not None:
+        if attempt is None:
+            entries = problem.method.slope(problem.field, t, y, carry).abs()
+        elif attempt.errors is None:
+            entries = attempt.y1.abs()
+        else:
+            entries = (attempt.errors[0] / norm.scale(y, attempt.y1)).square()
+        per_sample = problem.structure.per_sample(entries, batch).nan_to_num(math.inf, math.inf)
+        sample = int(per_sample.argmax())
+    if attempt is not None and attempt.stiffness is not None:
+        estimate = attempt.stiffness
+        if isinstance(estimate, Quotient):
+            estimate = norm.quotient(estimate, attempt.y1)
+        stiffness = float(estimate) if bool(estimate.isfinite()) else None
     return Failure(t, h, sample, batch, progress.attempted, stiffness)

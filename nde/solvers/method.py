@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from nde.solvers.field import VectorField
-from nde.solvers.norms import ErrorNorm
+from nde.solvers.norms import ErrorNorm, Quotient
 
 __all__ = ["Method", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
 
@@ -29,14 +29,15 @@ class StepResult:
         y1: State at the end, shape ``(size,)``.
         carry: What the next step can reuse (the last stage of a FSAL method); None if nothing.
         errors: Embedded differences, shape ``(rows, size)``: local error estimates; None if the method has none.
-        stiffness: Estimate of the Jacobian's largest eigenvalue in modulus (units 1 / time), a 0-d tensor, or None.
+        stiffness: Estimate of the Jacobian's largest eigenvalue in modulus (units 1 / time): a quotient of norms that
+            is evaluated by whoever needs it, or a 0-d tensor; None if there is none.
         interior: What `Method.interpolate` needs.
     """
 
     y1: Tensor
     carry: Any
     errors: Tensor | None
-    stiffness: Tensor | None
+    stiffness: Quotient | Tensor | None
     interior: Any
 
 
@@ -141,7 +142,10 @@ class Method(ABC):
         """Return the solution at ``t + theta * h`` for each theta, shape ``(len(thetas), size)``."""
 
     def workspace(self, y: Tensor) -> Any:
-        """Return scratch memory for steps that record no gradient, or None if the method needs none."""
+        """Return scratch memory for steps that record no gradient, or None if the method needs none.
+
+        It must have a property ``nbytes``, and is used again by later solves of the same size.
+        """
         return None
 
     def reverser(

@@ -2,48 +2,64 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from nde.solvers.structure import StateStructure
 
-__all__ = ["ErrorNorm", "norm_quotient"]
+__all__ = ["ErrorNorm", "Measurement", "Quotient", "ScratchNorm"]
 
 # sqrt has no derivative at zero, where a field that is zero (fresh, padded or collapsed) puts the error estimate
 _FLOOR = 1e-30
 
 
+class Quotient(NamedTuple):
+    """A quotient of norms of two differences, ``|upper[0] - upper[1]| / |lower[0] - lower[1]|``."""
+
+    upper: tuple[Tensor, Tensor]
+    lower: tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What is read off one attempted step.
+
+    Attributes:
+        value: Scaled error norm as a host float; NaN if the state is not finite, 0 if the method has no estimate.
+        ratio: The same as an output of the solve: a 0-d tensor on the tape, a host float off it; None if there is none.
+        stiffness: Stiffness estimate, likewise.
+    """
+
+    value: float
+    ratio: Tensor | float | None
+    stiffness: Tensor | float | None
+
+
 class ErrorNorm:
-    """``rms(e / (atol + rtol * max(|y0|, |y1|)))`` over all entries of the state.
+    """``rms(e / (atol + rtol * max(|y0|, |y1|)))`` over all entries of the state, on the tape.
 
     Args:
         structure: Structure of the state.
-        rtol: Relative tolerance, a number or a structure of numbers / tensors like the state.
+        rtol: Relative tolerance, a number or a vector of shape ``(size,)``.
         atol: Absolute tolerance, likewise.
-        in_place: Reuse two vectors of scratch memory from call to call; only where no gradient is recorded.
     """
 
-    def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor, in_place: bool) -> None:
+    def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor) -> None:
         self.structure = structure
         self.rtol = rtol
         self.atol = atol
-        self.in_place = in_place and not structure.has_complex
-        if self.in_place:
-            self._scratch = torch.empty(2, structure.size, dtype=structure.dtype, device=structure.device).unbind(0)
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(size,)``."""
         magnitude = self.structure.magnitude
-        if self.in_place:
-            largest, other = self._scratch
-            torch.abs(y0, out=largest)
-            torch.abs(y1, out=other)
-            torch.maximum(largest, other, out=largest)
-            return largest.mul_(self.rtol).add_(self.atol)
         return torch.maximum(magnitude(y0), magnitude(y1)) * self.rtol + self.atol
 
     def rms(self, value: Tensor, scale: Tensor) -> Tensor:
-        """Return the root mean square of ``value / scale``, a 0-d tensor; never in place."""
+        """Return the root mean square of ``value / scale``, a 0-d tensor."""
         return (self._mean_square(value / scale) + _FLOOR).sqrt()
 
     def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
@@ -59,7 +75,7 @@ class ErrorNorm:
             A 0-d tensor, differentiable with a finite gradient everywhere, also at zero error.
         """
         scale = self.scale(y0, y1)
-        squares = [self._mean_square(self._quotient(row, scale)) for row in errors.unbind(0)]
+        squares = [self._mean_square(row / scale) for row in errors.unbind(0)]
         if len(squares) == 1:
             return (squares[0] + _FLOOR).sqrt()
         return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR).sqrt()
@@ -72,22 +88,103 @@ class ErrorNorm:
         fifth, third = (self._mean_square(row / scale) for row in errors.unbind(0))
         return errors[0] * ((fifth + _FLOOR) / (fifth + 0.01 * third + _FLOOR)).sqrt()
 
-    def _quotient(self, value: Tensor, scale: Tensor) -> Tensor:
-        if self.in_place:
-            return torch.div(value, scale, out=self._scratch[1])
-        return value / scale
+    def quotient(self, quotient: Quotient, reference: Tensor) -> Tensor:
+        """Return a quotient of norms, a 0-d tensor with a finite value and gradient when both norms vanish.
+
+        The lower difference is one of states near ``reference``. Below their rounding it is noise, so it is floored
+        there.
+        """
+        upper, lower = quotient.upper[0] - quotient.upper[1], quotient.lower[0] - quotient.lower[1]
+        with torch.no_grad():
+            floor = torch.dot(reference, reference) * torch.finfo(reference.dtype).eps ** 2 + _FLOOR
+        top = torch.dot(upper, upper) + torch.finfo(reference.dtype).tiny
+        return (top / torch.maximum(torch.dot(lower, lower), floor)).sqrt()
+
+    def measure(
+        self, y0: Tensor, y1: Tensor, errors: Tensor | None, stiffness: Quotient | Tensor | None
+    ) -> Measurement:
+        """Judge an attempted step; one transfer from the device."""
+        ratio = None if errors is None else self.ratio(errors, y0, y1)
+        if isinstance(stiffness, Quotient):
+            stiffness = self.quotient(stiffness, y1)
+        with torch.no_grad():
+            nothing = y1.sum() * 0  # NaN as soon as one entry is not finite, and far cheaper than isfinite
+            value = float(nothing if ratio is None else ratio + nothing)
+            if math.isnan(value) and bool(torch.isfinite(y1).all()):  # the sum alone overflowed
+                value = 0.0 if ratio is None else float(ratio)
+        return Measurement(value, ratio, stiffness)
 
     def _mean_square(self, value: Tensor) -> Tensor:
         return torch.dot(value, value) / self.structure.entries
 
 
-def norm_quotient(upper: Tensor, lower: Tensor, reference: Tensor) -> Tensor:
-    """Return ``|upper| / |lower|``, with a finite value and gradient when both vanish.
+class ScratchNorm(ErrorNorm):
+    """The same norm off the tape: vectors in reused scratch memory, scalars on the host.
 
-    ``lower`` is a difference of states near ``reference``. Below their rounding it is noise, so it is floored there.
+    Args:
+        structure: Structure of the state.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        scratch: Two vectors, shape ``(2, size)``.
     """
-    eps = torch.finfo(reference.dtype).eps
-    with torch.no_grad():
-        floor = torch.dot(reference, reference) * eps**2 + _FLOOR
-    top = torch.dot(upper, upper) + torch.finfo(reference.dtype).tiny
-    return (top / torch.maximum(torch.dot(lower, lower), floor)).sqrt()
+
+    def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor, scratch: Tensor) -> None:
+        super().__init__(structure, rtol, atol)
+        self._first, self._second = scratch.unbind(0)
+        self._atol = torch.as_tensor(atol, dtype=scratch.dtype, device=scratch.device)
+        self._sums = scratch.new_zeros(5)
+        self._slots = self._sums.unbind(0)
+        self._eps = torch.finfo(scratch.dtype).eps
+
+    def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
+        """See `ErrorNorm.scale`; the result is valid until the next call."""
+        scale = self._first
+        if self.structure.has_complex:
+            scale.copy_(super().scale(y0, y1))
+            return scale
+        torch.abs(y0, out=scale)
+        torch.abs(y1, out=self._second)
+        torch.maximum(scale, self._second, out=scale)
+        if isinstance(self.rtol, float):
+            return torch.add(self._atol, scale, alpha=self.rtol, out=scale)
+        return torch.addcmul(self._atol, scale, self.rtol, out=scale)
+
+    def rms(self, value: Tensor, scale: Tensor) -> Tensor:
+        """See `ErrorNorm.rms`."""
+        work = torch.div(value, scale, out=self._second)
+        return (torch.dot(work, work) / self.structure.entries).sqrt()
+
+    def measure(
+        self, y0: Tensor, y1: Tensor, errors: Tensor | None, stiffness: Quotient | Tensor | None
+    ) -> Measurement:
+        """See `ErrorNorm.measure`."""
+        slots, work = self._slots, self._second
+        torch.dot(y1, y1, out=slots[0])
+        if errors is not None:
+            scale = self.scale(y0, y1)
+            for row, slot in zip(errors.unbind(0), slots[1:3], strict=False):
+                torch.div(row, scale, out=work)
+                torch.dot(work, work, out=slot)
+        if isinstance(stiffness, Quotient):
+            torch.sub(*stiffness.upper, out=work)
+            torch.dot(work, work, out=slots[3])
+            torch.sub(*stiffness.lower, out=work)
+            torch.dot(work, work, out=slots[4])
+        size, first, second, upper, lower = self._sums.tolist()
+        ratio: float | None = None
+        value = 0.0
+        if errors is not None:
+            first, second = first / self.structure.entries, second / self.structure.entries
+            if errors.shape[0] == 1:
+                ratio = math.sqrt(first + _FLOOR)
+            else:
+                ratio = first / math.sqrt(first + 0.01 * second + _FLOOR)
+            value = ratio
+        if not math.isfinite(size) and not bool(torch.isfinite(y1).all()):
+            value = math.nan
+        if isinstance(stiffness, Quotient):
+            floor = (size if math.isfinite(size) else 0.0) * self._eps**2 + _FLOOR
+            stiffness_value: Tensor | float | None = math.sqrt(upper / max(lower, floor))
+        else:
+            stiffness_value = stiffness
+        return Measurement(value, ratio, stiffness_value)

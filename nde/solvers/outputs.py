@@ -17,13 +17,13 @@ __all__ = ["OutputRows", "StepOutputs"]
 
 @dataclass(frozen=True, slots=True)
 class StepOutputs:
-    """Output times reached by one step.
+    """Inner output times reached by one step.
 
     Attributes:
         first: Index of the first of them.
         thetas: Where those inside the step lie, as fractions of it.
-        at_end: Index of the output time that is the step's end, whose state needs no interpolation; None if there is
-            none.
+        at_end: Index of the inner output time that is the step's end, whose state needs no interpolation; None if
+            there is none.
     """
 
     first: int
@@ -32,7 +32,7 @@ class StepOutputs:
 
 
 class OutputRows:
-    """Collects the state at each output time as steps arrive.
+    """Collects the states at the inner output times as steps arrive; the first and the last need no row.
 
     Args:
         problem: The problem.
@@ -42,17 +42,18 @@ class OutputRows:
     def __init__(self, problem: Problem, axis: TimeAxis) -> None:
         self.problem = problem
         self.axis = axis
-        self.rows: list[Tensor] = [problem.y0.unsqueeze(0)]
+        self._direction = 1.0 if problem.times[-1] > problem.times[0] else -1.0
+        self._rows: list[Tensor] = []
         self._next = 1
 
     def read(self, step: AcceptedStep) -> StepOutputs:
-        """Compute the rows for the output times in a step."""
-        times, first = self.problem.times, self._next
-        direction = 1.0 if times[-1] > times[0] else -1.0
+        """Compute the rows for the inner output times in a step."""
+        times, first, end = self.problem.times, self._next, step.t1
+        last = len(times) - 1
         index = first
-        while index < len(times) and (times[index] - step.t1) * direction < 0:
+        while index < last and (times[index] - end) * self._direction < 0:
             index += 1
-        at_end = index if index < len(times) and times[index] == step.t1 else None
+        at_end = index if index < last and times[index] == end else None
         if at_end is not None and step.end != at_end and self.problem.ts.requires_grad:
             index, at_end = index + 1, None  # the end of this step is a constant, the output time is not
         thetas: tuple[Any, ...] = ()
@@ -60,15 +61,17 @@ class OutputRows:
             method, field, axis = self.problem.method, self.problem.field, self.axis
             t, h = axis.time(step.t, step.start), axis.size(step.t, step.start, step.t1, step.end)
             thetas = tuple(axis.theta(i, t, h) for i in range(first, index))
-            self.rows.append(method.interpolate(field, t, h, step.y, step.result, thetas))
+            self._rows.append(method.interpolate(field, t, h, step.y, step.result, thetas))
         if at_end is not None:
-            self.rows.append(step.result.y1.unsqueeze(0))
+            self._rows.append(step.result.y1.unsqueeze(0))
             index += 1
         self._next = index
         return StepOutputs(first, thetas, at_end)
 
     def result(self) -> Tensor:
-        """Return all rows, shape ``(T, size)``; NaN where the solve did not come."""
-        missing = len(self.problem.times) - self._next
-        unreached = [torch.full_like(self.problem.y0, torch.nan).expand(missing, -1)] if missing else []
-        return torch.cat([*self.rows, *unreached])
+        """Return the inner rows, shape ``(T - 2, size)``; NaN where the solve did not come."""
+        y0 = self.problem.y0
+        missing = len(self.problem.times) - 1 - self._next
+        unreached = [torch.full_like(y0, torch.nan).expand(missing, -1)] if missing else []
+        rows = [*self._rows, *unreached]
+        return torch.cat(rows) if rows else y0.new_empty(0, y0.shape[0])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nde.solvers.loop import AcceptedStep, Progress, accepted_steps
-from nde.solvers.norms import ErrorNorm
+from nde.solvers.norms import ErrorNorm, ScratchNorm
 from nde.solvers.outputs import OutputRows, StepOutputs
 from nde.solvers.problem import Problem
+from nde.solvers.scratch import borrowed
 from nde.solvers.solution import Solution, Stats, Steps
 from nde.solvers.time_axis import TimeAxis
 
@@ -38,14 +39,14 @@ class SolveOutputs:
     """The differentiable outputs of a solve, flat.
 
     Attributes:
-        ys: States at the output times, shape ``(T, size)``.
+        inner: States at the output times but the first and the last, shape ``(T - 2, size)``.
         y1: State that was reached, shape ``(size,)``.
         error: Scaled error norms, shape ``(n_accepted,)``; None if the method has none.
         stiffness: Stiffness estimates, likewise.
         local_error: Error vectors, shape ``(n_accepted, size)``; None unless kept.
     """
 
-    ys: Tensor
+    inner: Tensor
     y1: Tensor
     error: Tensor | None
     stiffness: Tensor | None
@@ -53,80 +54,92 @@ class SolveOutputs:
 
     def all(self) -> tuple[Tensor | None, ...]:
         """Return the outputs in the order of the attributes."""
-        return self.ys, self.y1, self.error, self.stiffness, self.local_error
+        return self.inner, self.y1, self.error, self.stiffness, self.local_error
 
 
-@dataclass
+@dataclass(frozen=True)
 class Record:
-    """The accepted steps of a solve, and its outputs.
+    """The accepted steps of a solve.
 
     Attributes:
         steps: The accepted steps; their states are kept if the record was made for a replay.
-        outputs: The outputs.
         progress: Counts, status and failure.
     """
 
-    outputs: SolveOutputs
-    steps: list[RecordedStep]
-    progress: Progress
+    steps: list[RecordedStep] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
 
 
 class _Collector:
     """Keeps the outputs of steps as they arrive."""
 
-    def __init__(self, problem: Problem, axis: TimeAxis, norm: ErrorNorm, on_tape: bool) -> None:
+    def __init__(self, problem: Problem, axis: TimeAxis, norm: ErrorNorm) -> None:
         self.problem = problem
         self.norm = norm
-        self.on_tape = on_tape
         self.rows = OutputRows(problem, axis)
         self.y1 = problem.y0
-        self.ratios: list[Tensor] = []
-        self.stiffness: list[Tensor] = []
+        self.ratios: list[Tensor | float] = []
+        self.stiffness: list[Tensor | float] = []
         self.local_errors: list[Tensor] = []
 
     def read(self, step: AcceptedStep) -> StepOutputs:
-        result = step.result
-        if step.ratio is not None:
-            self.ratios.append(step.ratio)
-        if result.stiffness is not None:
-            self.stiffness.append(result.stiffness)
+        result, measured = step.result, step.measured
+        if measured.ratio is not None:
+            self.ratios.append(measured.ratio)
+        if measured.stiffness is not None:
+            self.stiffness.append(measured.stiffness)
         if self.problem.keep_local_errors and result.errors is not None:
-            vector = self.norm.local_error(result.errors, step.y, result.y1)
-            self.local_errors.append(vector if self.on_tape else vector.clone())
+            # a copy, because the step's own may lie in scratch memory
+            self.local_errors.append(self.norm.local_error(result.errors, step.y, result.y1).clone())
         self.y1 = result.y1
         return self.rows.read(step)
 
     def outputs(self) -> SolveOutputs:
-        problem, method = self.problem, self.problem.method
-        has_error = method.error_order is not None
-
-        def stacked(values: list[Tensor], *shape: int) -> Tensor:
-            return torch.stack(values) if values else problem.y0.new_empty(0, *shape)
-
+        problem, method, y0 = self.problem, self.problem.method, self.problem.y0
+        local_error: Tensor | None = None
+        if problem.keep_local_errors and method.error_order is not None:
+            local_error = torch.stack(self.local_errors) if self.local_errors else y0.new_empty(0, y0.shape[0])
         return SolveOutputs(
-            ys=self.rows.result(),
+            inner=self.rows.result(),
             y1=self.y1,
-            error=stacked(self.ratios) if has_error else None,
-            stiffness=stacked(self.stiffness) if method.has_stiffness else None,
-            local_error=(
-                stacked(self.local_errors, problem.structure.size) if has_error and problem.keep_local_errors else None
-            ),
+            error=_vector(self.ratios, y0) if method.error_order is not None else None,
+            stiffness=_vector(self.stiffness, y0) if method.has_stiffness else None,
+            local_error=local_error,
         )
 
 
-def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool) -> Record:
+def _vector(values: Sequence[Tensor | float], like: Tensor) -> Tensor:
+    """Return numbers from the host, or 0-d tensors on the tape, as one vector."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return torch.stack(tensors) if tensors else like.new_tensor(values)
+
+
+def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool) -> tuple[SolveOutputs, Record]:
     """Solve a problem in the caller's autograd mode.
 
     Args:
         problem: The problem.
         axis: Time axis; it hands out tensors where times are differentiated on the tape.
-        on_tape: Whether the steps must be recorded by autograd; otherwise they share scratch memory.
+        on_tape: Whether the steps must be recorded by autograd; otherwise they work in scratch memory.
         keep_states: Whether each step's state is kept, to take the step again.
     """
-    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol, in_place=not on_tape)
-    progress, collector = Progress(), _Collector(problem, axis, norm, on_tape)
+    structure, method, y0 = problem.structure, problem.method, problem.y0
+    if on_tape:
+        return _run(problem, axis, ErrorNorm(structure, problem.rtol, problem.atol), None, keep_states)
+    key = (structure.size, structure.dtype, structure.device)
+    with (
+        borrowed((method, *key), lambda: method.workspace(y0)) as workspace,
+        borrowed(("norm", *key), lambda: y0.new_empty(2, structure.size)) as vectors,
+    ):
+        norm = ScratchNorm(structure, problem.rtol, problem.atol, vectors)
+        return _run(problem, axis, norm, workspace, keep_states)
+
+
+def _run(
+    problem: Problem, axis: TimeAxis, norm: ErrorNorm, workspace: Any, keep_states: bool
+) -> tuple[SolveOutputs, Record]:
+    progress, collector = Progress(), _Collector(problem, axis, norm)
     stores_carry = keep_states and not problem.method.carry_is_function_of_state
-    workspace = None if on_tape else problem.method.workspace(problem.y0)
     steps = [
         RecordedStep(
             step.t,
@@ -140,22 +153,22 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
         )
         for step in accepted_steps(problem, norm, axis, progress, workspace)
     ]
-    return Record(collector.outputs(), steps, progress)
+    return collector.outputs(), Record(steps, progress)
 
 
 def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> SolveOutputs:
     """Take recorded steps again on the tape and return their outputs."""
     method, vector_field = problem.method, problem.field
-    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol, in_place=False)
-    collector = _Collector(problem, axis, norm, on_tape=True)
+    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
+    collector = _Collector(problem, axis, norm)
     y, carry = problem.y0, None
     for step in steps:
         t, h = axis.time(step.t, step.start), axis.size(step.t, step.start, step.t1, step.end)
         if carry is None:
             carry = method.start(vector_field, t, y)
         result = method.step(vector_field, t, h, y, carry)
-        ratio = None if result.errors is None else norm.ratio(result.errors, y, result.y1)
-        collector.read(AcceptedStep(step.t, step.t1, step.h, step.start, step.end, y, carry, result, ratio))
+        measured = norm.measure(y, result.y1, result.errors, result.stiffness)
+        collector.read(AcceptedStep(step.t, step.t1, step.h, step.start, step.end, y, carry, result, measured))
         y, carry = result.y1, result.carry
     return collector.outputs()
 
@@ -175,9 +188,9 @@ def make_solution(problem: Problem, outputs: SolveOutputs, record: Record, stats
     )
     return Solution(
         ts=problem.ts,
-        ys=structure.unflatten(outputs.ys),
+        rows=(problem.y0, outputs.inner, outputs.y1),
+        structure=structure,
         t1=record.steps[-1].t1 if record.steps else problem.times[0],
-        y1=structure.unflatten(outputs.y1),
         steps=steps,
         stats=stats,
         status=record.progress.status,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm
+from nde.solvers.norms import ErrorNorm, Quotient
 
 __all__ = ["AutogradReverser", "accumulate"]
 
@@ -68,7 +68,11 @@ class AutogradReverser:
                 pairs.append((self.norm.ratio(result.errors, state, result.y1), cotangents.ratio))
             if cotangents.local_error is not None and result.errors is not None:
                 pairs.append((self.norm.local_error(result.errors, state, result.y1), cotangents.local_error))
-            pairs.append((result.stiffness, cotangents.stiffness))
+            stiffness = result.stiffness
+            if isinstance(stiffness, Quotient) and cotangents.stiffness is not None:
+                stiffness = self.norm.quotient(stiffness, result.y1)
+            if isinstance(stiffness, Tensor):
+                pairs.append((stiffness, cotangents.stiffness))
             if cotangents.outputs is not None:
                 inner = method.interpolate(field, time, size, state, result, thetas)
                 pairs.append((inner, cotangents.outputs))

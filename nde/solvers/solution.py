@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nde.solvers.status import Failure, Status
-from nde.solvers.structure import State
+from nde.solvers.structure import State, StateStructure
 
 __all__ = ["Solution", "Stats", "Steps"]
 
@@ -66,31 +68,56 @@ class Steps:
         return self.t.shape[0]
 
 
-@dataclass(frozen=True)
 class Solution:
     """The solution of an initial value problem, as far as it was computed.
 
     Attributes:
         ts: Output times, shape ``(T,)``.
-        ys: States at ``ts``: the structure of ``y0`` with a leading axis ``T``; NaN at times that were not reached.
         t1: Time that was reached; ``ts[-1]`` on success.
-        y1: State there.
         steps: The accepted steps.
         stats: Cost of the solve.
         status: How it ended.
         failure: Where it failed; None on success.
     """
 
-    ts: Tensor
-    ys: State
-    t1: float
-    y1: State
-    steps: Steps
-    stats: Stats
-    status: Status
-    failure: Failure | None
+    def __init__(
+        self,
+        ts: Tensor,
+        rows: tuple[Tensor, Tensor, Tensor],
+        structure: StateStructure,
+        t1: float,
+        steps: Steps,
+        stats: Stats,
+        status: Status,
+        failure: Failure | None,
+    ) -> None:
+        self.ts = ts
+        self.t1 = t1
+        self.steps = steps
+        self.stats = stats
+        self.status = status
+        self.failure = failure
+        self._rows = rows
+        self._structure = structure
+
+    @functools.cached_property
+    def ys(self) -> State:
+        """States at ``ts``: the structure of ``y0`` with a leading axis ``T``; NaN at times that were not reached."""
+        first, inner, last = self._rows
+        if not self.success:
+            last = torch.full_like(last, torch.nan)
+        # put together on demand, because a classifier needs no more than y1
+        return self._structure.unflatten(torch.cat([first.unsqueeze(0), inner, last.unsqueeze(0)]))
+
+    @functools.cached_property
+    def y1(self) -> State:
+        """State at ``t1``, of the structure of ``y0``."""
+        return self._structure.unflatten(self._rows[2])
 
     @property
     def success(self) -> bool:
         """Whether the end of the span was reached."""
         return self.status is Status.SUCCESS
+
+    def __repr__(self) -> str:
+        return f"Solution(status={self.status.name}, t1={self.t1:.6g}, {self.stats})"

@@ -26,24 +26,27 @@ class StageBuffer:
     Attributes:
         rows: The buffer.
         stages: Its rows.
+        nodes: Nodes of the stages and extra stages.
     """
 
     def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
         dense = tableau.dense
-        rows = [(), *tableau.a, *(dense.extra_a if dense else ())]
-        self.rows = torch.empty(len(rows), y.numel(), dtype=y.dtype, device=y.device)
-        self.stages = self.rows.unbind(0)
-        self._weights = [self._tensor(row) for row in rows]
-        self._heads = [self.rows[:count].T for count in range(len(rows))]
-        self._b = self._tensor(tableau.b)
-        self._b_head = self.rows[: tableau.stages].T
-        self._error_weights = self._tensor(tableau.errors)
-        self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
-        self._first_error = self._errors[0] if tableau.errors else self._errors
-        self._method_rows = self.rows[: tableau.stages]
-        self._dense = numpy.array(dense.coefficients if dense else [[]])
-        #: nodes of the stages and extra stages
         self.nodes = (*tableau.c, *(dense.extra_c if dense else ()))
+        weights = [(), *tableau.a, *(dense.extra_a if dense else ())]
+        self.rows = torch.empty(len(weights), y.numel(), dtype=y.dtype, device=y.device)
+        self.stages = self.rows.unbind(0)
+        self._weights = [self._tensor(row) for row in weights]
+        self._heads = [self.rows[:count].T for count in range(len(weights))]
+        self._method_rows = self.rows[: tableau.stages]
+        self._b = self._tensor(tableau.b)
+        self._error_weights = [self._tensor(row) for row in tableau.errors]
+        self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
+        self._dense = numpy.array(dense.coefficients if dense else [[]])
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.rows.nbytes + self._errors.nbytes
 
     def _tensor(self, values: Sequence[object]) -> Tensor:
         return torch.tensor(values, dtype=self.rows.dtype, device=self.rows.device)
@@ -54,15 +57,12 @@ class StageBuffer:
 
     def combine(self, y: Tensor, h: float) -> Tensor:
         """Return the state at the end, ``y + h * sum_i b_i k_i``, as a new tensor."""
-        return torch.addmv(y, self._b_head, self._b, alpha=h)
+        return torch.addmv(y, self._method_rows.T, self._b, alpha=h)
 
     def error_rows(self, h: float) -> Tensor:
         """Return the embedded differences, shape ``(rows, size)``, in scratch memory."""
-        weights = self._error_weights * h
-        if weights.shape[0] == 1:
-            torch.mv(self._b_head, weights[0], out=self._first_error)
-        else:
-            torch.mm(weights, self._method_rows, out=self._errors)
+        for row, weights in zip(self._errors.unbind(0), self._error_weights, strict=True):
+            torch.addmv(row, self._method_rows.T, weights, beta=0, alpha=h, out=row)
         return self._errors
 
     def outputs(self, y: Tensor, h: float, thetas: Sequence[float]) -> Tensor:

@@ -95,9 +95,10 @@ class StateStructure:
         #: coarsest rounding unit among the leaves: what the field's own evaluations can resolve
         self.eps = max(torch.finfo(leaf.dtype).eps for leaf in leaves)
         self.has_complex = any(leaf.dtype.is_complex for leaf in leaves)
-        self._only = leaves[0] if isinstance(example, Tensor) else None
-        # a lone real tensor of the working dtype needs no conversion but a reshape
-        self._plain = self._only is not None and self._only.dtype == self.dtype
+        #: shape of a lone real tensor of the working dtype, which needs no conversion but a reshape; None otherwise
+        self.plain_shape: torch.Size | None = None
+        if isinstance(example, Tensor) and example.dtype == self.dtype:
+            self.plain_shape = example.shape
 
     def flatten(self, value: State, name: str) -> Tensor:
         """Return ``value`` as a vector of shape ``(size,)``.
@@ -110,10 +111,6 @@ class StateStructure:
             TypeError: The nesting or a dtype differs.
             ValueError: A shape differs.
         """
-        if self._plain and isinstance(value, Tensor):
-            leaf = self.leaves[0]
-            if value.dtype == leaf.dtype and value.shape == leaf.shape:
-                return value.reshape(-1)
         parts: list[Tensor] = []
         self._collect(value, self.nesting, name, iter(self.leaves), parts)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -163,8 +160,8 @@ class StateStructure:
 
     def unflatten(self, flat: Tensor) -> State:
         """Return the state whose entries are ``flat``, of shape ``(*lead, size)``; leaves get the leading axes too."""
-        if self._plain:
-            return flat.view(flat.shape[:-1] + self.leaves[0].shape)
+        if self.plain_shape is not None:
+            return flat.view(flat.shape[:-1] + self.plain_shape)
         return self._build(flat, self.nesting, iter(self.leaves))
 
     def _build(self, flat: Tensor, nesting: Any, leaves: Iterator[_Leaf]) -> State:

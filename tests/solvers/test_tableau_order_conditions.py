@@ -184,7 +184,7 @@ def test_numbers_of_stages_are_those_of_the_methods() -> None:
 def test_embedded_weights_of_the_pairs_equal_the_published_ones() -> None:
     # the orders alone would not notice a flipped sign of the whole error row
     bosh3 = [7 / 24, 1 / 4, 1 / 3, 1 / 8]
-    dopri5 = [5179 / 57600, 0.0, 7571 / 16695, 393 / 640, -92097 / 339200, 187 / 2100, 1 / 40]
+    dopri5 = [1951 / 21600, 0.0, 22642 / 50085, 451 / 720, -12231 / 42400, 649 / 6300, 1 / 60]  # Shampine (1986)
     assert embedded_weights(BOSH3, 0) == pytest.approx(bosh3, rel=0.0, abs=1e-15)  # one rounding of numbers below 1
     assert embedded_weights(DOPRI5, 0) == pytest.approx(dopri5, rel=0.0, abs=1e-15)
     assert embedded_weights(TSIT5, 0)[-1] == pytest.approx(1 / 66, rel=0.0, abs=1e-15)
