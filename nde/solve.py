@@ -16,7 +16,6 @@ from nde.adjoint import ADJOINTS
 from nde.solvers.controllers import Controller
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
-from nde.solvers.norms import ErrorNorm
 from nde.solvers.problem import Problem
 from nde.solvers.registry import find_method
 from nde.solvers.solution import Solution
@@ -89,9 +88,6 @@ def solve_ode(
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
     flat = structure.flatten(y0, "y0")
-    if control.adaptive:
-        norm = ErrorNorm(structure, relative, absolute)
-        validation.warn_below_rounding(structure, norm, flat, stacklevel=3)
     problem = Problem(
         VectorField(field, structure, args),
         structure,
@@ -108,6 +104,7 @@ def solve_ode(
         local_errors,
     )
     solution = ADJOINTS[adjoint](problem)
+    validation.warn_below_rounding(structure, solution.accuracy, stacklevel=3)
     if throw and solution.failure is not None:
         raise SolverError(solution.failure.message(solution.status), solution, solution.status, solution.failure)
     return solution

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.method import Method
-from nde.solvers.norms import ErrorNorm
 from nde.solvers.structure import StateStructure
 
 __all__ = [
@@ -141,17 +140,13 @@ def choose(value: Any, choices: Mapping[str, Any] | Sequence[str], name: str) ->
     raise ValueError(f"{name}={value!r} is not known.{hint} Choose one of: {', '.join(map(repr, choices))}.")
 
 
-def warn_below_rounding(structure: StateStructure, norm: ErrorNorm, y0: Tensor, stacklevel: int) -> None:
-    """Warn if the tolerances ask for more than the state's dtype can resolve."""
+def warn_below_rounding(structure: StateStructure, accuracy: float, stacklevel: int) -> None:
+    """Warn if the tolerances ask for a relative accuracy that the state's dtype cannot resolve."""
     floor = _ROUNDING_UNITS * structure.eps
-    if not isinstance(norm.rtol, float) or norm.rtol >= floor:
-        return
-    with torch.no_grad():
-        relative = float(norm.rms(y0, norm.scale(y0, y0)))
-    if relative * floor >= 1:
+    if accuracy < floor:
         dtype = structure.time_dtype
         warnings.warn(
-            f"rtol and atol ask for a relative accuracy of {1 / relative:.1g}, below the {floor:.1g} that {dtype} can "
+            f"rtol and atol ask for a relative accuracy of {accuracy:.1g}, below the {floor:.1g} that {dtype} can "
             "resolve: the error estimate is mostly rounding noise, steps get too small and penalties on the error act "
             "on noise. Loosen the tolerances or use a float64 state.",
             UserWarning,

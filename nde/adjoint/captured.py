@@ -18,6 +18,14 @@ from torch import Tensor
 __all__ = ["captured_tensors", "find_unknown"]
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, torch.dtype, torch.device)
+# what torch keeps in every module, but the parameters, buffers, submodules and hooks that can lead to tensors
+_MODULE_INTERNALS = frozenset(torch.nn.Module().__dict__) - {
+    "_parameters",
+    "_buffers",
+    "_modules",
+    "_forward_pre_hooks",
+    "_forward_hooks",
+}
 
 
 def captured_tensors(function: Callable[..., Any], args: tuple[Any, ...]) -> list[Tensor]:
@@ -51,8 +59,8 @@ def _contents(item: Any) -> Iterable[Any]:
     if isinstance(item, types.FunctionType):
         return _function_contents(item)
     if isinstance(item, torch.nn.Module):
-        # the hooks of a module and its class can hold tensors too; its dictionary holds all of the rest
-        return [item.__dict__, _class_function(item, "forward")]
+        held = [value for name, value in item.__dict__.items() if name not in _MODULE_INTERNALS]
+        return [*held, _class_function(item, "forward")]
     if hasattr(item, "__wrapped__"):
         return [item.__wrapped__]
     if callable(item) and not isinstance(item, types.BuiltinFunctionType):

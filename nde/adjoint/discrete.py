@@ -20,7 +20,15 @@ from nde.solvers.field import VectorField
 from nde.solvers.method import StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
 from nde.solvers.problem import Problem
-from nde.solvers.record import Record, RecordedStep, SolveOutputs, make_record, make_solution, retrace
+from nde.solvers.record import (
+    Record,
+    RecordedStep,
+    SolveOutputs,
+    borrowed_workspace,
+    make_record,
+    make_solution,
+    retrace,
+)
 from nde.solvers.replay import AutogradReverser
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
@@ -117,21 +125,22 @@ def _pull_steps(
     vector_field = _ReplayField(problem.field, captured)
     norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
     with_times = ts.requires_grad
-    reverser = problem.method.reverser(vector_field, norm, captured, with_times) or AutogradReverser(
-        problem.method, vector_field, norm, captured, with_times
-    )
     times = _OutputTimes(ts) if with_times else None
     state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
-    for index in range(len(record.steps) - 1, -1, -1):
-        step = record.steps[index]
-        if step.y is None:
-            raise RuntimeError("a record for a replay keeps the state of every step")
-        asked = _step_cotangents(index, step, state, cotangents)
-        state, at_times = reverser.pull(step.t, step.h, step.y, y1, step.carry, asked)
-        y1 = step.y
-        if times is not None and at_times is not None:
-            times.add(step, at_times)
-    first_state, first_time = reverser.finish()
+    with borrowed_workspace(problem) as workspace:
+        reverser = problem.method.reverser(vector_field, norm, captured, with_times, workspace) or AutogradReverser(
+            problem.method, vector_field, norm, captured, with_times
+        )
+        for index in range(len(record.steps) - 1, -1, -1):
+            step = record.steps[index]
+            if step.y is None:
+                raise RuntimeError("a record for a replay keeps the state of every step")
+            asked = _step_cotangents(index, step, state, cotangents)
+            state, at_times = reverser.pull(step.t, step.h, step.y.detach(), y1, step.carry, asked)
+            y1 = step.y.detach()
+            if times is not None and at_times is not None:
+                times.add(step, at_times)
+        first_state, first_time = reverser.finish()
     if first_state is not None:
         state = state + first_state
     if times is not None and first_time is not None:

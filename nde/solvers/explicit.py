@@ -57,10 +57,10 @@ class ExplicitRungeKutta(Method):
         return StageBuffer(self.tableau, y)
 
     def reverser(
-        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool, workspace: StageBuffer
     ) -> StepReverser:
         """Return the transposed tableau: see `nde.solvers.explicit_reverse`."""
-        return ExplicitReverser(self.tableau, field, norm, captured, with_times)
+        return ExplicitReverser(self.tableau, field, norm, captured, with_times, workspace)
 
     def step(
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, carry: Any, workspace: Any = None
@@ -88,13 +88,13 @@ class ExplicitRungeKutta(Method):
         self, buffer: StageBuffer, field: VectorField, t: float, h: float, y: Tensor, carry: Tensor
     ) -> StepResult:
         tableau = self.tableau
-        stages, nodes = buffer.stages, buffer.nodes
+        stages, nodes, argue = buffer.stages, buffer.nodes, buffer.argument
         stages[0].copy_(carry)
         argument, last = y, carry
         compared = tableau.stiffness_stages or ()
         kept = {}  # an argument that nothing needs any more is freed at once, so that its memory is used again
         for index in range(1, tableau.stages):
-            argument = buffer.argument(index, y, h)
+            argument = argue(index, y, h)
             last = field(t + nodes[index] * h, argument)
             stages[index].copy_(last)
             if index in compared:

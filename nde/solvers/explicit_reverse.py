@@ -39,7 +39,13 @@ class ExplicitReverser:
     """Pulls cotangents back through the steps of an explicit tableau; see `nde.solvers.method.StepReverser`."""
 
     def __init__(
-        self, tableau: ButcherTableau, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+        self,
+        tableau: ButcherTableau,
+        field: VectorField,
+        norm: ErrorNorm,
+        captured: Sequence[Tensor],
+        with_times: bool,
+        buffer: StageBuffer,
     ) -> None:
         self.tableau = tableau
         self.field = field
@@ -47,8 +53,8 @@ class ExplicitReverser:
         self.captured = list(captured)
         self.gradients: list[Tensor | None] = [None] * len(self.captured)
         self.with_times = with_times
-        self._buffer: StageBuffer | None = None
-        self._sums: TransposedSums | None = None
+        self._buffer = buffer
+        self._sums = TransposedSums(tableau, buffer)
         # the evaluation at the beginning of the step pulled last, with its cotangent from that step
         self._pending: tuple[_Evaluation, Tensor | None] | None = None
 
@@ -56,11 +62,7 @@ class ExplicitReverser:
         self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
     ) -> tuple[Tensor, TimeCotangents | None]:
         """See `StepReverser.pull`."""
-        tableau = self.tableau
-        if self._buffer is None or self._sums is None:
-            self._buffer = StageBuffer(tableau, y)
-            self._sums = TransposedSums(tableau, self._buffer)
-        buffer, sums = self._buffer, self._sums
+        tableau, buffer, sums = self.tableau, self._buffer, self._sums
         wants_error = cotangents.ratio is not None or cotangents.local_error is not None
         wants_end = wants_error or cotangents.outputs is not None or cotangents.stiffness is not None
         evaluations = self._replay(buffer, t, h, y, y1, wants_end, cotangents.outputs is not None)
@@ -119,6 +121,7 @@ class ExplicitReverser:
         """See `StepReverser.finish`."""
         return self._pull_end(None, None)
 
+    @torch.enable_grad()
     def _replay(
         self, buffer: StageBuffer, t: float, h: float, y: Tensor, y1: Tensor, wants_end: bool, inside: bool
     ) -> list[_Evaluation | None]:
@@ -145,12 +148,11 @@ class ExplicitReverser:
         return evaluations
 
     def _evaluate(self, t: float, argument: Tensor) -> _Evaluation:
-        with torch.enable_grad():
-            leaf = argument.detach().requires_grad_()
-            time = None
-            if self.with_times:
-                time = torch.full((), t, dtype=torch.float64, device=argument.device).requires_grad_()
-            return _Evaluation(time, leaf, self.field(t if time is None else time, leaf))
+        leaf = argument.detach().requires_grad_()
+        time = None
+        if self.with_times:
+            time = torch.full((), t, dtype=torch.float64, device=argument.device).requires_grad_()
+        return _Evaluation(time, leaf, self.field(t if time is None else time, leaf))
 
     def _pull(self, evaluation: _Evaluation | None, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return the cotangents of the evaluation's argument and time; those of the captured tensors accumulate."""

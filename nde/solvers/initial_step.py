@@ -16,7 +16,7 @@ __all__ = ["first_step"]
 @torch.no_grad()
 def first_step(
     field: VectorField, norm: ErrorNorm, t: float, span: float, y: Tensor, slope: Tensor, error_order: int
-) -> float:
+) -> tuple[float, float]:
     """Return a positive size for the first step, at the cost of one evaluation.
 
     Args:
@@ -29,20 +29,21 @@ def first_step(
         error_order: Exponent of the step size in the error estimate.
 
     Returns:
-        The size, or NaN if the field is not finite there.
+        The size, NaN if the field is not finite there; and the scaled norm of the state, which is one over the relative
+        accuracy that the tolerances ask for.
     """
     y, slope = y.detach(), slope.detach()
     scale = norm.scale(y, y)
     size_of_state, size_of_slope = (float(norm.rms(value, scale)) for value in (y, slope))
     if not math.isfinite(size_of_slope):
-        return math.nan
+        return math.nan, size_of_state
     guess = 1e-6 if min(size_of_state, size_of_slope) < 1e-5 else 0.01 * size_of_state / size_of_slope
     guess = min(guess, abs(span))
     signed = math.copysign(guess, span)
     probe = field(t + signed, torch.add(y, slope, alpha=signed))
     curvature = float(norm.rms(probe - slope, scale)) / guess
     if not math.isfinite(curvature):
-        return min(guess, abs(span))  # the field leaves its domain at once: begin small
+        return min(guess, abs(span)), size_of_state  # the field leaves its domain at once: begin small
     steepest = max(size_of_slope, curvature)
     by_order = max(1e-6, guess * 1e-3) if steepest <= 1e-15 else (0.01 / steepest) ** (1 / error_order)
-    return min(100 * guess, by_order, abs(span))
+    return min(100 * guess, by_order, abs(span)), size_of_state

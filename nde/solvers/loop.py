@@ -62,6 +62,8 @@ class Progress:
     rejected: int = 0
     status: Status = Status.SUCCESS
     failure: Failure | None = None
+    #: scaled norm of the initial state, where the first step was chosen automatically
+    size_of_state: float = 0.0
 
     @property
     def attempted(self) -> int:
@@ -98,7 +100,7 @@ def accepted_steps(
     size = problem.controller.first_step()
     if size is None:
         slope = method.slope(field, t, y, carry)
-        size = first_step(field, norm, t, end_time - t, y, slope, error_order)
+        size, progress.size_of_state = first_step(field, norm, t, end_time - t, y, slope, error_order)
         if math.isnan(size):
             return fail(Status.NON_FINITE, 0.0)
     stretch = 1.0 + problem.controller.stretch

@@ -149,7 +149,7 @@ class Method(ABC):
         return None
 
     def reverser(
-        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
+        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool, workspace: Any
     ) -> StepReverser | None:
         """Return a hand-written way to pull cotangents back through this method's steps, or None.
 
@@ -160,5 +160,6 @@ class Method(ABC):
             norm: The norm of the error estimate.
             captured: Tensors, other than the state, that the gradient is wanted for.
             with_times: Whether cotangents of times are wanted.
+            workspace: What `workspace` returned, for the duration of the backward pass.
         """
         return None

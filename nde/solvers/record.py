@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +116,13 @@ def _vector(values: Sequence[Tensor | float], like: Tensor) -> Tensor:
     return torch.stack(tensors) if tensors else like.new_tensor(values)
 
 
+def borrowed_workspace(problem: Problem) -> AbstractContextManager[Any]:
+    """Lend the method's workspace for a problem."""
+    structure, method = problem.structure, problem.method
+    key = (method, structure.size, structure.dtype, structure.device)
+    return borrowed(key, lambda: method.workspace(problem.y0))
+
+
 def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool) -> tuple[SolveOutputs, Record]:
     """Solve a problem in the caller's autograd mode.
 
@@ -123,13 +132,13 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
         on_tape: Whether the steps must be recorded by autograd; otherwise they work in scratch memory.
         keep_states: Whether each step's state is kept, to take the step again.
     """
-    structure, method, y0 = problem.structure, problem.method, problem.y0
+    structure, y0 = problem.structure, problem.y0
     if on_tape:
         return _run(problem, axis, ErrorNorm(structure, problem.rtol, problem.atol), None, keep_states)
-    key = (structure.size, structure.dtype, structure.device)
+    key = ("norm", structure.size, structure.dtype, structure.device)
     with (
-        borrowed((method, *key), lambda: method.workspace(y0)) as workspace,
-        borrowed(("norm", *key), lambda: y0.new_empty(2, structure.size)) as vectors,
+        borrowed_workspace(problem) as workspace,
+        borrowed(key, lambda: y0.new_empty(2, structure.size)) as vectors,
     ):
         norm = ScratchNorm(structure, problem.rtol, problem.atol, vectors)
         return _run(problem, axis, norm, workspace, keep_states)
@@ -195,4 +204,5 @@ def make_solution(problem: Problem, outputs: SolveOutputs, record: Record, stats
         stats=stats,
         status=record.progress.status,
         failure=record.progress.failure,
+        accuracy=1 / size if (size := record.progress.size_of_state) > 0 else math.inf,
     )

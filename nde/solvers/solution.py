@@ -78,6 +78,7 @@ class Solution:
         stats: Cost of the solve.
         status: How it ended.
         failure: Where it failed; None on success.
+        accuracy: Relative accuracy that the tolerances ask for at ``y0``; infinite where the first step was given.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Solution:
         stats: Stats,
         status: Status,
         failure: Failure | None,
+        accuracy: float,
     ) -> None:
         self.ts = ts
         self.t1 = t1
@@ -97,6 +99,7 @@ class Solution:
         self.stats = stats
         self.status = status
         self.failure = failure
+        self.accuracy = accuracy
         self._rows = rows
         self._structure = structure
 

@@ -42,11 +42,18 @@ class StageBuffer:
         self._error_weights = [self._tensor(row) for row in tableau.errors]
         self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
         self._dense = numpy.array(dense.coefficients if dense else [[]])
+        self._cotangents = self.rows.new_empty(0, y.numel())
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        return self.rows.nbytes + self._errors.nbytes
+        return self.rows.nbytes + self._errors.nbytes + self._cotangents.nbytes
+
+    def cotangent_rows(self, count: int) -> Tensor:
+        """Return scratch memory for a backward pass, shape ``(count, size)``."""
+        if self._cotangents.shape[0] < count:
+            self._cotangents = self.rows.new_empty(count, self.rows.shape[1])
+        return self._cotangents[:count]
 
     def _tensor(self, values: Sequence[object]) -> Tensor:
         return torch.tensor(values, dtype=self.rows.dtype, device=self.rows.device)
@@ -67,16 +74,16 @@ class StageBuffer:
 
     def outputs(self, y: Tensor, h: float, thetas: Sequence[float]) -> Tensor:
         """Return the dense output at fractions of the step, shape ``(len(thetas), size)``, as a new tensor."""
-        weights = self._tensor(self.dense_weights(thetas).tolist())
+        weights = torch.from_numpy(self.dense_weights(thetas)).to(self.rows)
         return torch.addmm(y.expand(len(thetas), -1), weights, self.rows, alpha=h)
 
     def slopes(self, thetas: Sequence[float]) -> Tensor:
         """Return the derivative of the dense output by time, shape ``(len(thetas), size)``."""
-        exponents = numpy.arange(1, self._dense.shape[1] + 1)
-        powers = exponents * numpy.power.outer(numpy.asarray(thetas, dtype=float), exponents - 1)
-        return self._tensor((powers @ self._dense.T).tolist()) @ self.rows
+        degree = self._dense.shape[1]
+        powers = numpy.vander(thetas, degree, increasing=True) * numpy.arange(1, degree + 1)
+        return torch.from_numpy(powers @ self._dense.T).to(self.rows) @ self.rows
 
     def dense_weights(self, thetas: Sequence[float]) -> numpy.ndarray:
         """Return ``b_i(theta)``, shape ``(len(thetas), stages + extra stages)``."""
-        powers = numpy.power.outer(numpy.asarray(thetas, dtype=float), numpy.arange(1, self._dense.shape[1] + 1))
-        return powers @ self._dense.T
+        powers = numpy.vander(thetas, self._dense.shape[1] + 1, increasing=True)
+        return powers[:, 1:] @ self._dense.T

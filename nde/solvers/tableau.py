@@ -6,6 +6,7 @@ extension, and nothing that runs. It depends on the standard library alone; the 
 is verified at construction, so that a mistyped digit fails at import instead of costing an order of accuracy.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,12 +102,12 @@ class ButcherTableau:
         if self.stiffness_stages is not None:
             self._check_stiffness_stages(self.stiffness_stages)
 
-    @property
+    @functools.cached_property
     def stages(self) -> int:
         """Number of stages of the step, a first-same-as-last stage included, extra dense stages excluded."""
         return len(self.c)
 
-    @property
+    @functools.cached_property
     def fsal(self) -> bool:
         """Whether the last stage is evaluated at the end of the step, so that the next step can start with it."""
         return self.stages > 1 and self.a[-1] == self.b[:-1] and self.c[-1] == 1.0 and self.b[-1] == 0.0

@@ -27,31 +27,35 @@ class TransposedSums:
     def __init__(self, tableau: ButcherTableau, buffer: StageBuffer) -> None:
         self._tableau = tableau
         self._buffer = buffer
-        self._rows = buffer.rows.new_empty(0)
-        self._weights = self._rows
+        self._rows: tuple[Tensor, ...] = ()
+        self._heads: list[Tensor] = []
+        self._weights: tuple[Tensor, ...] = ()
+        self._without_outputs: dict[bool, tuple[Tensor, ...]] = {}
+        self._h = 0.0
         self._filled = 0
-        self._leading: tuple[bool, int] | None = None
         self._error_rows = 0
 
     def begin(self, h: float, errors: Tensor | None, cotangents: StepCotangents) -> None:
         """Start a step, given the cotangents of its error rows and of its outputs."""
-        outputs = cotangents.outputs
-        count = 0 if outputs is None else outputs.shape[0]
-        if outputs is not None or self._leading != (errors is not None, 0):
-            self._plain = self._matrix(errors is not None, cotangents)
-            self._leading = (errors is not None, count)
-        self._weights = self._plain * h
-        width = self._weights.shape[1]
-        if self._rows.shape[0] < width:
-            self._rows = self._buffer.rows.new_empty(width, self._buffer.rows.shape[1])
-        self._filled = 0
-        self._error_rows = 0
-        if errors is not None:
-            self._error_rows = self._filled = errors.shape[0]
-            self._rows[: self._filled].copy_(errors)
+        with_errors, outputs = errors is not None, cotangents.outputs
         if outputs is not None:
-            self._rows[self._filled : self._filled + count].copy_(outputs)
-            self._filled += count
+            self._weights = self._matrix(with_errors, cotangents).unbind(0)
+        else:
+            if with_errors not in self._without_outputs:
+                self._without_outputs[with_errors] = self._matrix(with_errors, cotangents).unbind(0)
+            self._weights = self._without_outputs[with_errors]
+        width = self._weights[0].shape[0]
+        if len(self._rows) < width:
+            block = self._buffer.cotangent_rows(width)
+            self._rows = block.unbind(0)
+            self._heads = [block[:count].T for count in range(width + 1)]
+        self._h = h
+        self._filled = 0
+        for row in errors if errors is not None else ():
+            self.append(row)
+        self._error_rows = self._filled
+        for row in outputs if outputs is not None else ():
+            self.append(row)
 
     def _matrix(self, with_errors: bool, cotangents: StepCotangents) -> Tensor:
         """Return the weights, one row per stage and one column per appended row."""
@@ -84,10 +88,12 @@ class TransposedSums:
 
     def stage(self, index: int) -> Tensor | None:
         """Return the cotangent of a stage from all rows so far, or None if there are none."""
-        if self._filled == 0:
+        filled = self._filled
+        if filled == 0:
             return None
-        return torch.mv(self._rows[: self._filled].T, self._weights[index, : self._filled])
+        weights = self._weights[index].narrow(0, 0, filled)
+        return torch.addmv(self._rows[0], self._heads[filled], weights, beta=0, alpha=self._h)
 
     def state(self) -> Tensor:
         """Return the cotangent of the state at the beginning, which every sum but the error rows contains."""
-        return self._rows[self._error_rows : self._filled].sum(0)
+        return self._heads[self._filled].narrow(1, self._error_rows, self._filled - self._error_rows).sum(1)
