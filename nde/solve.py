@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from nde import validation
-from nde.adjoint import ADJOINTS
+from nde.adjoint import ADJOINTS, Adjoint
 from nde.solvers.controllers import Controller
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
@@ -35,7 +35,7 @@ def solve_ode(
     rtol: Any = 1e-4,
     atol: Any = 1e-6,
     controller: Controller | None = None,
-    adjoint: str = "discrete",
+    adjoint: str | Adjoint = "discrete",
     max_steps: int = 10_000,
     dt_min: float = 0.0,
     dt_max: float = math.inf,
@@ -57,9 +57,11 @@ def solve_ode(
             ``rms(e / (atol + rtol * max(|y_n|, |y_n+1|))) <= 1`` over all entries of the state.
         controller: Step-size controller; by default `IController`. Methods without an error estimate need
             `FixedStep` or `StepTo`.
-        adjoint: ``"discrete"`` replays the recorded steps in the backward pass: one state per step in memory, and the
-            field must be deterministic. ``"direct"`` records every operation: any closure, forward mode.
-            Both differentiate ``y0``, ``ts``, ``args`` and whatever the field captures, as often as wanted.
+        adjoint: ``"discrete"`` pulls gradients back through the recorded steps: one state per step in memory, and a
+            fixed amount for tapes of the last ones. The field must be deterministic. ``"direct"`` records every
+            operation: any closure, forward mode. Both differentiate ``y0``, ``ts``, ``args`` and whatever the field
+            captures, as often as wanted. An `nde.adjoint.Adjoint` with options of its own does as well:
+            ``DiscreteAdjoint(tape_memory=0)``.
         max_steps: Limit on attempted steps, accepted and rejected, over the whole solve.
         dt_min: Steps that would have to be smaller than this end the solve.
         dt_max: Largest step size.
@@ -84,7 +86,7 @@ def solve_ode(
     absolute = validation.check_tolerance(atol, "atol", structure)
     control = validation.check_controller(controller, chosen, (relative, absolute) == (0.0, 0.0))
     validation.check_limits(max_steps, dt_min, dt_max)
-    validation.choose(adjoint, ADJOINTS, "adjoint")
+    chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
     flat = structure.flatten(y0, "y0")
@@ -103,7 +105,7 @@ def solve_ode(
         float(dt_max),
         local_errors,
     )
-    solution = ADJOINTS[adjoint](problem)
+    solution = chosen_adjoint.solve(problem)
     validation.warn_below_rounding(structure, solution.accuracy, stacklevel=3)
     if throw and solution.failure is not None:
         raise SolverError(solution.failure.message(solution.status), solution, solution.status, solution.failure)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nde.adjoint import Adjoint
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.method import Method
 from nde.solvers.structure import StateStructure
 
 __all__ = [
+    "check_adjoint",
     "check_controller",
     "check_field",
     "check_limits",
     "check_times",
     "check_tolerance",
-    "choose",
     "warn_below_rounding",
 ]
 
@@ -131,13 +132,22 @@ def check_controller(controller: Any, method: Method, zero_tolerance: bool) -> C
     return IController() if controller is None else controller
 
 
-def choose(value: Any, choices: Mapping[str, Any] | Sequence[str], name: str) -> None:
-    """Raise ValueError unless ``value`` is among the choices, suggesting the nearest."""
-    if isinstance(value, str) and value in choices:
-        return
-    near = difflib.get_close_matches(str(value), list(choices), n=1)
+def check_adjoint(adjoint: Any, known: Mapping[str, Adjoint]) -> Adjoint:
+    """Return an adjoint by name, or the adjoint itself.
+
+    Raises:
+        TypeError: The argument is neither a name nor an adjoint.
+        ValueError: No adjoint has this name.
+    """
+    if isinstance(adjoint, Adjoint):
+        return adjoint
+    if not isinstance(adjoint, str):
+        raise TypeError(f"adjoint must be a name or an Adjoint, but is {adjoint!r}.")
+    if adjoint in known:
+        return known[adjoint]
+    near = difflib.get_close_matches(adjoint, list(known), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name}={value!r} is not known.{hint} Choose one of: {', '.join(map(repr, choices))}.")
+    raise ValueError(f"adjoint={adjoint!r} is not known.{hint} Choose one of: {', '.join(map(repr, known))}.")
 
 
 def warn_below_rounding(structure: StateStructure, accuracy: float, stacklevel: int) -> None:

@@ -1,16 +1,13 @@
 """Ways to get gradients of a solve.
 
-Each is a function from a `Problem` to a `Solution` whose outputs are differentiable; they stand on `nde.solvers` alone.
+Each turns a `Problem` into a `Solution` whose outputs are differentiable; they stand on `nde.solvers` alone.
 """
 
-from collections.abc import Callable
+from nde.adjoint.adjoint import Adjoint
+from nde.adjoint.direct import DirectAdjoint
+from nde.adjoint.discrete import DiscreteAdjoint
 
-from nde.adjoint.direct import solve_direct
-from nde.adjoint.discrete import solve_discrete
-from nde.solvers.problem import Problem
-from nde.solvers.solution import Solution
-
-__all__ = ["ADJOINTS", "solve_direct", "solve_discrete"]
+__all__ = ["ADJOINTS", "Adjoint", "DirectAdjoint", "DiscreteAdjoint"]
 
 #: The adjoints by name.
-ADJOINTS: dict[str, Callable[[Problem], Solution]] = {"discrete": solve_discrete, "direct": solve_direct}
+ADJOINTS: dict[str, Adjoint] = {"discrete": DiscreteAdjoint(), "direct": DirectAdjoint()}

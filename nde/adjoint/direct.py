@@ -6,21 +6,28 @@ derivatives, forward mode.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
+from nde.adjoint.adjoint import Adjoint
 from nde.solvers.problem import Problem
 from nde.solvers.record import make_record, make_solution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
 
-__all__ = ["solve_direct"]
+__all__ = ["DirectAdjoint"]
 
 
-def solve_direct(problem: Problem) -> Solution:
-    """Solve on the tape, if the caller has one."""
-    on_tape = torch.is_grad_enabled()
-    differentiates_times = on_tape and problem.ts.requires_grad
-    axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
-    outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
-    stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
-    return make_solution(problem, outputs, record, stats)
+@dataclass(frozen=True)
+class DirectAdjoint(Adjoint):
+    """Backpropagation through the solver's own operations."""
+
+    def solve(self, problem: Problem) -> Solution:
+        """Solve on the tape, if the caller has one."""
+        on_tape = torch.is_grad_enabled()
+        differentiates_times = on_tape and problem.ts.requires_grad
+        axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
+        outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
+        stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
+        return make_solution(problem, outputs, record, stats)

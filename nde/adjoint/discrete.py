@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, find_unknown
-from nde.adjoint.direct import solve_direct
+from nde.adjoint.direct import DirectAdjoint
 from nde.solvers.field import VectorField
 from nde.solvers.method import StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
@@ -31,9 +32,10 @@ from nde.solvers.record import (
 )
 from nde.solvers.replay import AutogradReverser
 from nde.solvers.solution import Solution, Stats
+from nde.solvers.tape import StepTape, TapingField
 from nde.solvers.time_axis import TimeAxis
 
-__all__ = ["solve_discrete"]
+__all__ = ["DiscreteAdjoint"]
 
 
 class _Cotangents(NamedTuple):
@@ -51,31 +53,56 @@ class _Replay:
     """What the forward and the backward pass of one solve share."""
 
     problem: Problem
+    tape_memory: int
     record: Record = field(default_factory=Record)
+    tapes: dict[int, StepTape] = field(default_factory=dict)
     stats: Stats = field(default_factory=lambda: Stats(0, 0, 0))
 
 
-def solve_discrete(problem: Problem) -> Solution:
-    """Solve without a tape; the outputs are joined to the tape by one node."""
-    if not torch.is_grad_enabled():
-        return solve_direct(problem)
-    captured = captured_tensors(problem.field.function, problem.field.args)
-    if not (captured or problem.y0.requires_grad or problem.ts.requires_grad):
-        with torch.no_grad():
-            return solve_direct(problem)
-    replay = _Replay(problem)
-    outputs = SolveOutputs(*_DiscreteAdjoint.apply(replay, problem.y0, problem.ts, *captured))
-    return make_solution(problem, outputs, replay.record, replay.stats)
+@dataclass(frozen=True)
+class DiscreteAdjoint(Adjoint):
+    """Cotangents pulled back through the recorded steps, last to first.
+
+    Args:
+        tape_memory: Bytes to spend on tapes of the last steps, which then need no replay. With 0 every step is
+            replayed, and memory is one state per step.
+
+    Raises:
+        ValueError: ``tape_memory`` is negative.
+    """
+
+    tape_memory: int = 128 * 2**20
+
+    def __post_init__(self) -> None:
+        if self.tape_memory < 0:
+            raise ValueError(f"tape_memory must be zero or positive, but is {self.tape_memory}.")
+
+    def solve(self, problem: Problem) -> Solution:
+        """Solve without a tape of the whole; the outputs are joined to the user's tape by one node."""
+        if not torch.is_grad_enabled():
+            return DirectAdjoint().solve(problem)
+        captured = captured_tensors(problem.field.function, problem.field.args)
+        if not (captured or problem.y0.requires_grad or problem.ts.requires_grad):
+            with torch.no_grad():
+                return DirectAdjoint().solve(problem)
+        replay = _Replay(problem, self.tape_memory)
+        outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *captured))
+        return make_solution(problem, outputs, replay.record, replay.stats)
 
 
-class _DiscreteAdjoint(torch.autograd.Function):
+class _JoinToTape(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, replay: _Replay, y0: Tensor, ts: Tensor, *captured: Tensor) -> tuple[Tensor | None, ...]:
         problem = replay.problem
-        axis = TimeAxis(problem.times, None)
-        outputs, record = make_record(problem, axis, on_tape=False, keep_states=True)
+        field: VectorField = _CheckedField(problem.field, captured)
+        counted = field
+        if problem.method.uses_tapes:
+            field = TapingField(field, captured, ts.requires_grad, replay.tape_memory)
+        taped = dataclasses.replace(problem, field=field)
+        outputs, record = make_record(taped, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
         replay.record = record
-        replay.stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
+        replay.tapes = field.tapes() if isinstance(field, TapingField) else {}
+        replay.stats = Stats(counted.evaluations, record.progress.accepted, record.progress.rejected)
         ctx.replay = replay
         ctx.set_materialize_grads(False)
         device = y0.device.type
@@ -95,8 +122,8 @@ class _DiscreteAdjoint(torch.autograd.Function):
         return (None, *grads)
 
 
-class _ReplayField(VectorField):
-    """The field in a replay: counts apart, and checks once that no captured tensor was missed."""
+class _CheckedField(VectorField):
+    """The field with a count of its own, that checks its first taped evaluation for captured tensors it missed."""
 
     def __init__(self, field: VectorField, captured: Sequence[Tensor]) -> None:
         super().__init__(field.function, field.structure, field.args)
@@ -122,9 +149,10 @@ def _pull_steps(
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the captured tensors, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = _ReplayField(problem.field, captured)
+    vector_field = _CheckedField(problem.field, captured)
     norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
     with_times = ts.requires_grad
+    tapes, replay.tapes = replay.tapes, {}  # a tape serves one backward pass; further ones replay every step
     times = _OutputTimes(ts) if with_times else None
     state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
     with borrowed_workspace(problem) as workspace:
@@ -136,7 +164,8 @@ def _pull_steps(
             if step.y is None:
                 raise RuntimeError("a record for a replay keeps the state of every step")
             asked = _step_cotangents(index, step, state, cotangents)
-            state, at_times = reverser.pull(step.t, step.h, step.y.detach(), y1, step.carry, asked)
+            tape = tapes.pop(index, None)
+            state, at_times = reverser.pull(step.t, step.h, step.y.detach(), y1, step.carry, asked, tape)
             y1 = step.y.detach()
             if times is not None and at_times is not None:
                 times.add(step, at_times)
@@ -196,7 +225,7 @@ def _pull_on_tape(
 ) -> list[Tensor | None]:
     """Return the cotangents as differentiable tensors, by recording the same steps with autograd."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = _ReplayField(problem.field, captured)
+    vector_field = _CheckedField(problem.field, captured)
     axis = TimeAxis(problem.times, ts if ts.requires_grad else None)
     outputs = retrace(dataclasses.replace(problem, field=vector_field, y0=y0, ts=ts), axis, record.steps)
     pairs = [

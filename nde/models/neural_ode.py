@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nde import validation
-from nde.adjoint import ADJOINTS
+from nde.adjoint import ADJOINTS, Adjoint
 from nde.regularize import Penalty
 from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, Stats, find_method
@@ -74,7 +74,7 @@ class NeuralODE(nn.Module):
         rtol: Any = 1e-4,
         atol: Any = 1e-6,
         controller: Controller | None = None,
-        adjoint: str = "discrete",
+        adjoint: str | Adjoint = "discrete",
         max_steps: int = 10_000,
         dt_min: float = 0.0,
         dt_max: float = math.inf,
@@ -86,7 +86,7 @@ class NeuralODE(nn.Module):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
         validation.check_controller(controller, find_method(method), zero_tolerance=False)
         validation.check_limits(max_steps, dt_min, dt_max)
-        validation.choose(adjoint, ADJOINTS, "adjoint")
+        validation.check_adjoint(adjoint, ADJOINTS)
         self.field = field
         self.regularizer = regularizer
         self.ts: Tensor | Sequence[float]

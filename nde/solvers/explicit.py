@@ -31,6 +31,7 @@ class ExplicitRungeKutta(Method):
 
     def __init__(self, name: str, tableau: ButcherTableau, error_order: int | None = None) -> None:
         self.name = name
+        self.uses_tapes = True
         self.tableau = tableau
         self.order = tableau.order
         self.error_order = error_order

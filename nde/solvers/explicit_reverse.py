@@ -9,7 +9,6 @@ they are pulled back, so that a solve replays as many evaluations as its accepte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,18 +20,10 @@ from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.replay import accumulate
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
+from nde.solvers.tape import Evaluation, StepTape, evaluate
 from nde.solvers.transposed_sums import TransposedSums
 
 __all__ = ["ExplicitReverser"]
-
-
-@dataclass(slots=True)
-class _Evaluation:
-    """One replayed evaluation of the field with its tape."""
-
-    time: Tensor | None
-    argument: Tensor
-    value: Tensor
 
 
 class ExplicitReverser:
@@ -56,17 +47,21 @@ class ExplicitReverser:
         self._buffer = buffer
         self._sums = TransposedSums(tableau, buffer)
         # the evaluation at the beginning of the step pulled last, with its cotangent from that step
-        self._pending: tuple[_Evaluation, Tensor | None] | None = None
+        self._pending: tuple[Evaluation, Tensor | None] | None = None
 
     def pull(
-        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
     ) -> tuple[Tensor, TimeCotangents | None]:
         """See `StepReverser.pull`."""
         tableau, buffer, sums = self.tableau, self._buffer, self._sums
         wants_error = cotangents.ratio is not None or cotangents.local_error is not None
         wants_end = wants_error or cotangents.outputs is not None or cotangents.stiffness is not None
-        evaluations = self._replay(buffer, t, h, y, y1, wants_end, cotangents.outputs is not None)
+        evaluations = self._evaluations(t, h, y, y1, tape, wants_end, cotangents.outputs is not None)
         times = _Times(h, y) if self.with_times else None
+        if tape is not None and (wants_error or times is not None):  # a replay leaves the stages in the buffer
+            for row, evaluation in zip(buffer.stages, evaluations, strict=False):
+                if evaluation is not None:
+                    row.copy_(evaluation.value.detach())
 
         y1_cotangent, state_extra = cotangents.y1, None
         errors_cotangent: Tensor | None = None
@@ -122,39 +117,35 @@ class ExplicitReverser:
         return self._pull_end(None, None)
 
     @torch.enable_grad()
-    def _replay(
-        self, buffer: StageBuffer, t: float, h: float, y: Tensor, y1: Tensor, wants_end: bool, inside: bool
-    ) -> list[_Evaluation | None]:
-        """Evaluate the stages again, each with its own tape; None for an end whose value this step does not use."""
-        tableau = self.tableau
+    def _evaluations(
+        self, t: float, h: float, y: Tensor, y1: Tensor, tape: StepTape | None, wants_end: bool, inside: bool
+    ) -> list[Evaluation | None]:
+        """Return the step's evaluations, each with its own tape; None for an end whose value the step does not use."""
+        tableau, buffer = self.tableau, self._buffer
+        end = tableau.stages - 1 if tableau.fsal else None
+        if tape is not None:
+            first = tape.first or evaluate(self.field, t, y, self.with_times)
+            evaluations: list[Evaluation | None] = [first, *tape.stages, *(tape.extra if inside else ())]
+            if end is not None and not wants_end:
+                evaluations[end] = None
+            return evaluations
+        evaluations = []
         extra = len(tableau.dense.extra_c) if inside and tableau.dense is not None else 0
-        evaluations: list[_Evaluation | None] = []
         for index in range(tableau.stages + extra):
-            evaluation: _Evaluation | None
-            if tableau.fsal and index == tableau.stages - 1:
-                evaluation = self._pending[0] if self._pending is not None else None
-                if evaluation is None and wants_end:
-                    evaluation = self._evaluate(t + h, y1)
-                if not wants_end:
-                    evaluations.append(None)
-                    continue
-            elif index == 0:
-                evaluation = self._evaluate(t, y)
+            evaluation: Evaluation | None = None
+            if index == end:
+                if wants_end:
+                    later = self._pending[0] if self._pending is not None else None
+                    evaluation = later or evaluate(self.field, t + h, y1, self.with_times)
             else:
-                evaluation = self._evaluate(t + buffer.nodes[index] * h, buffer.argument(index, y, h))
+                argument = buffer.argument(index, y, h) if index else y
+                evaluation = evaluate(self.field, t + buffer.nodes[index] * h, argument, self.with_times)
             if evaluation is not None:
                 buffer.stages[index].copy_(evaluation.value.detach())
             evaluations.append(evaluation)
         return evaluations
 
-    def _evaluate(self, t: float, argument: Tensor) -> _Evaluation:
-        leaf = argument.detach().requires_grad_()
-        time = None
-        if self.with_times:
-            time = torch.full((), t, dtype=torch.float64, device=argument.device).requires_grad_()
-        return _Evaluation(time, leaf, self.field(t if time is None else time, leaf))
-
-    def _pull(self, evaluation: _Evaluation | None, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _pull(self, evaluation: Evaluation | None, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return the cotangents of the evaluation's argument and time; those of the captured tensors accumulate."""
         if evaluation is None or cotangent is None or not evaluation.value.requires_grad:
             return None, None
@@ -166,9 +157,7 @@ class ExplicitReverser:
         accumulate(self.gradients, grads[1 : 1 + count])
         return grads[0], grads[1 + count] if evaluation.time is not None else None
 
-    def _pull_end(
-        self, evaluation: _Evaluation | None, cotangent: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def _pull_end(self, evaluation: Evaluation | None, cotangent: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Pull back the evaluation at the end of a step, adding what the next step asked of it."""
         if self._pending is not None:
             evaluation, later = self._pending
@@ -177,7 +166,7 @@ class ExplicitReverser:
         return self._pull(evaluation, cotangent)
 
     def _pull_stiffness(
-        self, evaluations: Sequence[_Evaluation | None], y1: Tensor, cotangent: Tensor | None
+        self, evaluations: Sequence[Evaluation | None], y1: Tensor, cotangent: Tensor | None
     ) -> dict[int, tuple[Tensor, Tensor]]:
         """Return the cotangents of the two stages that the stiffness quotient reads, and of their arguments."""
         pair = self.tableau.stiffness_stages

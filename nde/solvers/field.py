@@ -5,7 +5,7 @@ Uses `structure`; methods and adjoints call the field only through it, so that e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +36,13 @@ class VectorField:
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
+
+    def take(self) -> Sequence[Any]:
+        """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
+        return ()
+
+    def keep(self, opening: Sequence[Any], stages: Sequence[Any]) -> None:
+        """Keep what `take` gave for an accepted step: its first evaluation, if it made one, and its stages."""
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """Evaluate the field.

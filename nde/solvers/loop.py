@@ -89,6 +89,7 @@ def accepted_steps(
     y = problem.y0
     anchor: int | None = 0
     carry = method.start(field, axis.time(t, anchor), y)
+    opening = field.take()
     error_order = method.error_order or 1
     control = problem.controller.begin(error_order)
     attempt: StepResult | None = None
@@ -115,8 +116,10 @@ def accepted_steps(
                 return fail(Status.NON_FINITE if broken else Status.STEP_UNDERFLOW, h)
             if progress.attempted >= problem.max_steps:
                 return fail(Status.MAX_STEPS, h)
+            field.take()  # what a rejected attempt or the choice of the first step evaluated
             if carry is None:
                 carry = method.start(field, axis.time(t, anchor), y)
+                opening = field.take()
             start, step_size = axis.time(t, anchor), axis.size(t, anchor, t1, end_anchor)
             attempt = result = method.step(field, start, step_size, y, carry, workspace)
             measured = norm.measure(y, result.y1, result.errors, result.stiffness)
@@ -129,7 +132,10 @@ def accepted_steps(
                 size = next_size
                 continue
             progress.accepted += 1
+            stages = field.take()
             yield AcceptedStep(t, t1, h, anchor, end_anchor, y, carry, result, measured)
+            field.keep(opening, stages)
+            opening = ()
             # a step cut short by a landing says little about the size that the solution allows
             size = max(next_size, size) if lands else next_size
             t, anchor, y, carry = t1, end_anchor, result.y1, result.carry

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.tape import StepTape
 
 __all__ = ["Method", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
 
@@ -80,11 +81,12 @@ class StepReverser(Protocol):
     gradients: list[Tensor | None]
 
     def pull(
-        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
     ) -> tuple[Tensor, TimeCotangents | None]:
         """Return the cotangents of ``y`` and of the times, given those of the step's outputs.
 
-        The cotangent of the carry that this step handed to the next one is kept by the reverser itself.
+        The cotangent of the carry that this step handed to the next one is kept by the reverser itself. Where the
+        forward pass kept the step's ``tape``, its evaluations need not be made again.
         """
         ...
 
@@ -105,6 +107,7 @@ class Method(ABC):
         stability: Length of the stability interval on the negative real axis; None if not known or unbounded.
         carry_is_function_of_state: Whether ``carry`` equals ``start(field, t, y)`` of the step's end, so that a record
             need not store it.
+        uses_tapes: Whether its reverser can use the tapes of evaluations that the forward pass kept.
         source: Where it was published.
     """
 
@@ -115,6 +118,7 @@ class Method(ABC):
     has_stiffness: bool = False
     stability: float | None = None
     carry_is_function_of_state: bool = True
+    uses_tapes: bool = False
     source: str = ""
 
     @abstractmethod

@@ -11,6 +11,7 @@ from torch import Tensor
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.tape import StepTape
 
 __all__ = ["AutogradReverser", "accumulate"]
 
@@ -47,7 +48,7 @@ class AutogradReverser:
         self._first: tuple[float, Tensor] | None = None
 
     def pull(
-        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
     ) -> tuple[Tensor, TimeCotangents | None]:
         """See `StepReverser.pull`."""
         method, field = self.method, self.field

@@ -1,0 +1,136 @@
+"""Evaluations of the field that keep their tape, so that a backward pass need not make them again.
+
+A discrete adjoint can replay every step from its state alone. Replaying the steps whose tapes still fit into a fixed
+amount of memory would be waste: `TapingField` keeps those of the most recent steps, which a backward pass needs first.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nde.solvers.field import VectorField
+
+__all__ = ["Evaluation", "StepTape", "TapingField", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One evaluation of the field with its tape: ``value = field(time, argument)``.
+
+    Attributes:
+        time: Leaf, where its cotangent is wanted; None otherwise.
+        argument: Leaf.
+        value: Result, on the tape.
+    """
+
+    time: Tensor | None
+    argument: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class StepTape:
+    """Evaluations of one accepted step.
+
+    Attributes:
+        first: The one at its beginning; None if its tape is gone.
+        stages: Those that the step made, in order.
+        extra: Those that its interpolation made.
+    """
+
+    first: Evaluation | None
+    stages: Sequence[Evaluation]
+    extra: Sequence[Evaluation]
+
+
+def evaluate(field: VectorField, t: float, argument: Tensor, with_time: bool) -> Evaluation:
+    """Evaluate the field on leaves of its own; autograd must be recording."""
+    leaf = argument.detach().requires_grad_()
+    if not with_time:
+        return Evaluation(None, leaf, field(t, leaf))
+    time = torch.full((), t, dtype=torch.float64, device=argument.device).requires_grad_()
+    return Evaluation(time, leaf, field(time, leaf))
+
+
+class TapingField(VectorField):
+    """A field whose evaluations keep their tape while it hands out plain values.
+
+    Args:
+        field: The field.
+        captured: Tensors that it depends on; their memory is not the tape's.
+        with_times: Whether cotangents of times are wanted.
+        memory: Bytes that kept tapes may use.
+    """
+
+    def __init__(self, field: VectorField, captured: Sequence[Tensor], with_times: bool, memory: int) -> None:
+        super().__init__(field.function, field.structure, field.args)
+        self._field = field
+        self._captured = captured
+        self._with_times = with_times
+        self._memory = memory
+        self._room: int | None = None  # evaluations that fit; known after the first one
+        self._taken: list[Evaluation] = []
+        self._steps: deque[tuple[int, StepTape]] = deque()
+        self._kept = 0
+        self._count = 0
+        self._end: Evaluation | None = None
+
+    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
+        """See `VectorField.__call__`."""
+        if self._room == 0 or isinstance(t, Tensor):
+            return self._field(t, y)
+        with torch.enable_grad():
+            if self._room is None:
+                evaluation, size = self._measured(t, y)
+                self._room = self._memory // max(size, 1)
+            else:
+                evaluation = evaluate(self._field, t, y, self._with_times)
+        self._taken.append(evaluation)
+        return evaluation.value.detach()
+
+    def _measured(self, t: float, y: Tensor) -> tuple[Evaluation, int]:
+        """Evaluate, and return the bytes that the tape holds."""
+        known = {tensor.untyped_storage().data_ptr() for tensor in self._captured}
+        sizes: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in known:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            evaluation = evaluate(self._field, t, y, self._with_times)
+        note(evaluation.argument)
+        note(evaluation.value)
+        return evaluation, sum(sizes.values())
+
+    def take(self) -> Sequence[Evaluation]:
+        """See `VectorField.take`."""
+        taken, self._taken = self._taken, []
+        return taken
+
+    def keep(self, opening: Sequence[Evaluation], stages: Sequence[Evaluation]) -> None:
+        """See `VectorField.keep`."""
+        extra = self.take()
+        first = opening[-1] if opening else self._end
+        self._end = stages[-1] if stages else None
+        if self._room:
+            self._steps.append((self._count, StepTape(first, stages, extra)))
+            self._kept += len(stages) + len(extra)
+            while self._kept > self._room:
+                _, oldest = self._steps.popleft()
+                self._kept -= len(oldest.stages) + len(oldest.extra)
+        self._count += 1
+
+    def tapes(self) -> dict[int, StepTape]:
+        """Hand over the tapes that were kept, by the index of their step."""
+        tapes = dict(self._steps)
+        self._steps.clear()
+        self._end = None
+        return tapes
