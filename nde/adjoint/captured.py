@@ -18,6 +18,9 @@ from torch import Tensor
 __all__ = ["captured_tensors", "find_unknown"]
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, torch.dtype, torch.device)
+# a field that leads to more (a whole training program) is not searched to its end; `find_unknown` guards the rest
+_MOST_OBJECTS = 10_000
+
 # what torch keeps in every module, but the parameters, buffers, submodules and hooks that can lead to tensors
 _MODULE_INTERNALS = frozenset(torch.nn.Module().__dict__) - {
     "_parameters",
@@ -33,7 +36,7 @@ def captured_tensors(function: Callable[..., Any], args: tuple[Any, ...]) -> lis
     found: dict[int, Tensor] = {}
     seen: set[int] = set()
     pending: list[Any] = [function, args]
-    while pending:
+    while pending and len(seen) < _MOST_OBJECTS:
         item = pending.pop()
         if isinstance(item, _ATOMS) or id(item) in seen:
             continue

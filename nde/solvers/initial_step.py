@@ -35,7 +35,7 @@ def first_step(
     y, slope = y.detach(), slope.detach()
     scale = norm.scale(y, y)
     size_of_state, size_of_slope = (float(norm.rms(value, scale)) for value in (y, slope))
-    if not math.isfinite(size_of_slope):
+    if not (math.isfinite(size_of_slope) and math.isfinite(size_of_state)):
         return math.nan, size_of_state
     guess = 1e-6 if min(size_of_state, size_of_slope) < 1e-5 else 0.01 * size_of_state / size_of_slope
     guess = min(guess, abs(span))

@@ -105,11 +105,12 @@ def accepted_steps(
         if math.isnan(size):
             return fail(Status.NON_FINITE, 0.0)
     stretch = 1.0 + problem.controller.stretch
+    longest = problem.dt_max * (1 + 1e-9)  # so that rounding leaves no sliver at the end
     broken = False  # whether the last attempt was not finite
     for landing, landing_anchor in problem.landings():
         while t != landing:
             size = min(size, problem.dt_max)
-            lands = (landing - t) * direction <= size * stretch
+            lands = (landing - t) * direction <= min(size * stretch, longest)
             t1, end_anchor = (landing, landing_anchor) if lands else (t + direction * size, anchor)
             h = t1 - t
             if not lands and (abs(h) < max(problem.dt_min, _SMALLEST_STEP) or abs(h) <= 4 * math.ulp(t)):

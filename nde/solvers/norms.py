@@ -51,7 +51,9 @@ class ErrorNorm:
     def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor) -> None:
         self.structure = structure
         self.rtol = rtol
-        self.atol = atol
+        # without an absolute tolerance, an entry that is exactly zero must not divide by zero
+        tiny = torch.finfo(structure.dtype).tiny
+        self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(size,)``."""
@@ -131,7 +133,7 @@ class ScratchNorm(ErrorNorm):
     def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor, scratch: Tensor) -> None:
         super().__init__(structure, rtol, atol)
         self._first, self._second = scratch.unbind(0)
-        self._atol = torch.as_tensor(atol, dtype=scratch.dtype, device=scratch.device)
+        self._atol = torch.as_tensor(self.atol, dtype=scratch.dtype, device=scratch.device)
         self._sums = scratch.new_zeros(5)
         self._slots = self._sums.unbind(0)
         self._eps = torch.finfo(scratch.dtype).eps
