@@ -1,0 +1,64 @@
+"""The Python blocks of the documents are run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.filterwarnings("ignore:rtol and atol ask for")
+def test_readme_blocks_run_one_after_the_other(capsys):
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("README.md"):
+        exec(block, names)
+    assert names["sol"].ys.shape == (31, 2, 2)
+    assert torch.isfinite(names["loss"])
+    assert "step size fell to" in capsys.readouterr().out
+    layer = names["layer"]
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+
+
+def test_the_two_penalties_that_the_readme_calls_the_same_are_the_same():
+    torch.manual_seed(0)
+    names = {}
+    *before, last = blocks("README.md")
+    for block in before:
+        exec(block, names)
+    object_form, one_line = [line for line in last.splitlines() if line]
+    assert torch.equal(eval(object_form, names), eval(one_line, names))
+
+
+def test_the_method_in_the_architecture_document_has_its_order_and_both_adjoints():
+    names = {}
+    block = next(block for block in blocks("docs/architecture.md") if "class SSPRK3" in block)
+    exec(block, names)
+    nde = names["nde"]
+
+    def field(t, y):
+        return -y * (y + t.cos())
+
+    y0 = torch.tensor([0.7], dtype=torch.float64)
+    reference = nde.solve_ode(field, y0, (0.0, 1.0), method="dopri8", rtol=1e-12, atol=1e-12).y1
+    errors = [
+        float((nde.solve_ode(field, y0, (0.0, 1.0), method="ssprk3", controller=nde.FixedStep(h)).y1 - reference).abs())
+        for h in (1 / 40, 1 / 80)
+    ]
+    order = torch.log2(torch.tensor(errors[0] / errors[1]))
+    assert abs(float(order) - 3) < 0.15
+
+    start = y0.clone().requires_grad_()
+    grads = []
+    for adjoint in ("direct", "discrete"):
+        sol = nde.solve_ode(field, start, (0.0, 0.4, 1.0), method="ssprk3", adjoint=adjoint)
+        loss = sol.ys.square().sum() + sol.steps.error.sum()
+        grads.append(torch.autograd.grad(loss, start)[0])
+    # the same steps in both: they differ by rounding alone
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-10, atol=1e-12)
