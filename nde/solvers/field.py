@@ -69,7 +69,8 @@ class VectorField:
             value = self.function(time, state, *self.args)
         except Exception as error:
             error.add_note(
-                f"raised by the field at t = {float(time.detach()):.10g}, in its evaluation number {self.evaluations}"
+                f"raised by the field at t = {float(time.detach()):.10g}, in its evaluation number {self.evaluations}; "
+                f"it is called as field(t, y{', *args' if self.args else ''})"
             )
             raise
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:

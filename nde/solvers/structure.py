@@ -95,6 +95,7 @@ class StateStructure:
         #: coarsest rounding unit among the leaves: what the field's own evaluations can resolve
         self.eps = max(torch.finfo(leaf.dtype).eps for leaf in leaves)
         self.has_complex = any(leaf.dtype.is_complex for leaf in leaves)
+        self._all_complex = all(leaf.dtype.is_complex for leaf in leaves)
         #: shape of a lone real tensor of the working dtype, which needs no conversion but a reshape; None otherwise
         self.plain_shape: torch.Size | None = None
         if isinstance(example, Tensor) and example.dtype == self.dtype:
@@ -170,7 +171,9 @@ class StateStructure:
             part = flat.narrow(-1, leaf.start, leaf.size)
             lead = flat.shape[:-1]
             if leaf.dtype.is_complex:
-                part = torch.view_as_complex(part.reshape(*lead, *leaf.shape, 2))
+                pairs = part.reshape(*lead, *leaf.shape, 2)
+                # beside real leaves, pairs may start at an odd place, where they cannot be viewed as complex numbers
+                part = torch.view_as_complex(pairs) if self._all_complex else torch.complex(*pairs.unbind(-1))
             return part.reshape(*lead, *leaf.shape).to(leaf.dtype)
         if isinstance(nesting, dict):
             return {key: self._build(flat, inner, leaves) for key, inner in nesting.items()}
@@ -218,7 +221,10 @@ class StateStructure:
         elif nesting is None or isinstance(value, (int, float)):
             for _ in range(_count(nesting)):
                 leaf = next(leaves)
-                number = torch.as_tensor(value, dtype=self.dtype, device=self.device).detach()
+                try:
+                    number = torch.as_tensor(value, dtype=self.dtype, device=self.device).detach()
+                except (TypeError, ValueError, RuntimeError):
+                    raise TypeError(f"{name} must be a number or a tensor, but is {value!r}.") from None
                 try:
                     full = number.expand(leaf.shape)
                 except RuntimeError:
