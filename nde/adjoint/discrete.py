@@ -20,6 +20,7 @@ from nde.adjoint.direct import DirectAdjoint
 from nde.solvers.field import VectorField
 from nde.solvers.method import StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
+from nde.solvers.outputs import StepOutputs
 from nde.solvers.problem import Problem
 from nde.solvers.record import (
     Record,
@@ -64,14 +65,14 @@ class DiscreteAdjoint(Adjoint):
     """Cotangents pulled back through the recorded steps, last to first.
 
     Args:
-        tape_memory: Bytes to spend on tapes of the last steps, which then need no replay. With 0 every step is
-            replayed, and memory is one state per step.
+        tape_memory: Bytes that the states of all steps, and tapes of the last steps, may take together; steps whose
+            tape was kept need no replay. With 0 every step is replayed, and memory is one state per step.
 
     Raises:
         ValueError: ``tape_memory`` is negative.
     """
 
-    tape_memory: int = 128 * 2**20
+    tape_memory: int = 96 * 2**20
 
     def __post_init__(self) -> None:
         if self.tape_memory < 0:
@@ -159,11 +160,21 @@ def _pull_steps(
         reverser = problem.method.reverser(vector_field, norm, captured, with_times, workspace) or AutogradReverser(
             problem.method, vector_field, norm, captured, with_times
         )
+        # one transfer from the device for all steps
+        ratios = None if cotangents.error is None else cotangents.error.tolist()
+        stiffness = None if cotangents.stiffness is None else cotangents.stiffness.tolist()
         for index in range(len(record.steps) - 1, -1, -1):
             step = record.steps[index]
             if step.y is None:
                 raise RuntimeError("a record for a replay keeps the state of every step")
-            asked = _step_cotangents(index, step, state, cotangents)
+            asked = StepCotangents(state)
+            _ask_outputs(asked, step.outputs, cotangents.inner)
+            if ratios is not None:
+                asked.ratio = ratios[index]
+            if stiffness is not None:
+                asked.stiffness = stiffness[index]
+            if cotangents.local_error is not None:
+                asked.local_error = cotangents.local_error[index]
             tape = tapes.pop(index, None)
             state, at_times = reverser.pull(step.t, step.h, step.y.detach(), y1, step.carry, asked, tape)
             y1 = step.y.detach()
@@ -178,23 +189,15 @@ def _pull_steps(
     return [state, None if times is None else times.total.to(ts.dtype), *reverser.gradients]
 
 
-def _step_cotangents(index: int, step: RecordedStep, y1: Tensor, cotangents: _Cotangents) -> StepCotangents:
-    """Return what is asked of one step, given the cotangent of its end from all later steps."""
-    asked = StepCotangents(y1)
-    rows, outputs = cotangents.inner, step.outputs
-    if rows is not None:  # its first row belongs to the second output time
-        if outputs.at_end is not None:
-            asked.y1 = y1 + rows[outputs.at_end - 1]
-        if outputs.thetas:
-            asked.thetas = outputs.thetas
-            asked.outputs = rows[outputs.first - 1 : outputs.first - 1 + len(outputs.thetas)]
-    if cotangents.error is not None:
-        asked.ratio = cotangents.error[index]
-    if cotangents.stiffness is not None:
-        asked.stiffness = cotangents.stiffness[index]
-    if cotangents.local_error is not None:
-        asked.local_error = cotangents.local_error[index]
-    return asked
+def _ask_outputs(asked: StepCotangents, outputs: StepOutputs, rows: Tensor | None) -> None:
+    """Add the cotangents of the output rows that lie in a step; the first row belongs to the second output time."""
+    if rows is None:
+        return
+    if outputs.at_end is not None:
+        asked.y1 = asked.y1 + rows[outputs.at_end - 1]
+    if outputs.thetas:
+        asked.thetas = outputs.thetas
+        asked.outputs = rows[outputs.first - 1 : outputs.first - 1 + len(outputs.thetas)]
 
 
 class _OutputTimes:

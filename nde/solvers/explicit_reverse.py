@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.method import StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.norms import ErrorNorm, Quotient, ScratchNorm
 from nde.solvers.replay import accumulate
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
@@ -46,6 +46,7 @@ class ExplicitReverser:
         self.with_times = with_times
         self._buffer = buffer
         self._sums = TransposedSums(tableau, buffer)
+        self._scratch_norm: ScratchNorm | None = None
         # the evaluation at the beginning of the step pulled last, with its cotangent from that step
         self._pending: tuple[Evaluation, Tensor | None] | None = None
 
@@ -67,10 +68,11 @@ class ExplicitReverser:
         errors_cotangent: Tensor | None = None
         if wants_error:
             errors = buffer.error_rows(h)
-            errors_cotangent, state_extra, on_y1 = _pull_error(self.norm, errors, y, y1, cotangents)
+            weighted = None if times is None else errors.clone()
+            errors_cotangent, state_extra, on_y1 = self._pull_error(errors, y, y1, cotangents)
             y1_cotangent = y1_cotangent + on_y1
-            if times is not None:
-                times.add_sum(errors_cotangent, errors)
+            if times is not None and weighted is not None:
+                times.add_sum(errors_cotangent, weighted)
         sums.begin(h, errors_cotangent, cotangents)
         if times is not None and cotangents.outputs is not None:
             outputs, slopes = buffer.outputs(y, h, cotangents.thetas), buffer.slopes(cotangents.thetas)
@@ -165,8 +167,30 @@ class ExplicitReverser:
             self._pending = None
         return self._pull(evaluation, cotangent)
 
+    def _pull_error(
+        self, errors: Tensor, y: Tensor, y1: Tensor, cotangents: StepCotangents
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the cotangents of the embedded differences, which may be overwritten, and of both states."""
+        ratio, local_error = cotangents.ratio, cotangents.local_error
+        if local_error is None and ratio is not None:
+            if self._scratch_norm is None:
+                norm, vectors = self.norm, self._buffer.vectors(4)
+                self._scratch_norm = ScratchNorm(norm.structure, norm.rtol, norm.atol, vectors)
+            return self._scratch_norm.pull_ratio(errors, y, y1, ratio)
+        with torch.enable_grad():
+            leaves = [tensor.detach().requires_grad_() for tensor in (errors, y, y1)]
+            outputs, given = [self.norm.local_error(*leaves)], [local_error]
+            if ratio is not None:
+                outputs.append(self.norm.ratio(*leaves))
+                given.append(torch.full_like(outputs[-1], ratio))
+            grads = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
+        at_errors, at_y, at_y1 = (
+            torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(grads, leaves, strict=True)
+        )
+        return at_errors, at_y, at_y1
+
     def _pull_stiffness(
-        self, evaluations: Sequence[Evaluation | None], y1: Tensor, cotangent: Tensor | None
+        self, evaluations: Sequence[Evaluation | None], y1: Tensor, cotangent: float | None
     ) -> dict[int, tuple[Tensor, Tensor]]:
         """Return the cotangents of the two stages that the stiffness quotient reads, and of their arguments."""
         pair = self.tableau.stiffness_stages
@@ -180,7 +204,8 @@ class ExplicitReverser:
                 tensor.detach().requires_grad_() for tensor in (high.value, low.value, high.argument, low.argument)
             ]
             quotient = self.norm.quotient(Quotient((leaves[0], leaves[1]), (leaves[2], leaves[3])), y1)
-            up, up_low, down, down_low = torch.autograd.grad(quotient, leaves, cotangent)
+            grads = torch.autograd.grad(quotient, leaves, torch.full_like(quotient, cotangent))
+            up, up_low, down, down_low = grads
         return {pair[0]: (up_low, down_low), pair[1]: (up, down)}
 
 
@@ -205,26 +230,6 @@ class _Times:
 
     def result(self) -> TimeCotangents:
         return TimeCotangents(self.t_cotangent, self.h_cotangent, self.thetas)
-
-
-def _pull_error(
-    norm: ErrorNorm, errors: Tensor, y: Tensor, y1: Tensor, cotangents: StepCotangents
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the cotangents of the embedded differences, of the state before and of the state after."""
-    with torch.enable_grad():
-        leaves = [tensor.detach().requires_grad_() for tensor in (errors, y, y1)]
-        outputs, given = [], []
-        if cotangents.ratio is not None:
-            outputs.append(norm.ratio(*leaves))
-            given.append(cotangents.ratio)
-        if cotangents.local_error is not None:
-            outputs.append(norm.local_error(*leaves))
-            given.append(cotangents.local_error)
-        grads = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
-    rows, before, after = (
-        torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(grads, leaves, strict=True)
-    )
-    return rows, before, after
 
 
 def _add(left: Tensor | None, right: Tensor | None) -> Tensor | None:

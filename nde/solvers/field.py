@@ -41,8 +41,8 @@ class VectorField:
         """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
         return ()
 
-    def keep(self, opening: Sequence[Any], stages: Sequence[Any]) -> None:
-        """Keep what `take` gave for an accepted step: its first evaluation, if it made one, and its stages."""
+    def keep(self, y: Tensor, opening: Sequence[Any], stages: Sequence[Any]) -> None:
+        """Keep what `take` gave for an accepted step from ``y``: its first evaluation, if it made one, and its stages."""
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """Evaluate the field.

@@ -135,7 +135,7 @@ def accepted_steps(
             progress.accepted += 1
             stages = field.take()
             yield AcceptedStep(t, t1, h, anchor, end_anchor, y, carry, result, measured)
-            field.keep(opening, stages)
+            field.keep(y, opening, stages)
             opening = ()
             # a step cut short by a landing says little about the size that the solution allows
             size = max(next_size, size) if lands else next_size

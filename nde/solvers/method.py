@@ -48,17 +48,17 @@ class StepCotangents:
 
     Attributes:
         y1: Of the state at the end.
-        ratio: Of the scaled error norm, a 0-d tensor.
+        ratio: Of the scaled error norm.
         local_error: Of the error vector, shape ``(size,)``.
-        stiffness: Of the stiffness estimate, a 0-d tensor.
+        stiffness: Of the stiffness estimate.
         outputs: Of the interpolated outputs, shape ``(outputs, size)``.
         thetas: Where these lie in the step, as fractions of it.
     """
 
     y1: Tensor
-    ratio: Tensor | None = None
+    ratio: float | None = None
     local_error: Tensor | None = None
-    stiffness: Tensor | None = None
+    stiffness: float | None = None
     outputs: Tensor | None = None
     thetas: Sequence[float] = ()
 

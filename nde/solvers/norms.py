@@ -119,6 +119,14 @@ class ErrorNorm:
     def _mean_square(self, value: Tensor) -> Tensor:
         return torch.dot(value, value) / self.structure.entries
 
+    def pull_ratio(self, errors: Tensor, y0: Tensor, y1: Tensor, cotangent: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the cotangents of the embedded differences and of both states, given that of `ratio`."""
+        with torch.enable_grad():
+            leaves = [tensor.detach().requires_grad_() for tensor in (errors, y0, y1)]
+            ratio = self.ratio(*leaves)
+            at_errors, at_y0, at_y1 = torch.autograd.grad(ratio, leaves, torch.full_like(ratio, cotangent))
+        return at_errors, at_y0, at_y1
+
 
 class ScratchNorm(ErrorNorm):
     """The same norm off the tape: vectors in reused scratch memory, scalars on the host.
@@ -127,12 +135,12 @@ class ScratchNorm(ErrorNorm):
         structure: Structure of the state.
         rtol: Relative tolerance.
         atol: Absolute tolerance.
-        scratch: Two vectors, shape ``(2, size)``.
+        scratch: Vectors, shape ``(4, size)``; two are enough where `pull_ratio` is not called.
     """
 
     def __init__(self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor, scratch: Tensor) -> None:
         super().__init__(structure, rtol, atol)
-        self._first, self._second = scratch.unbind(0)
+        self._first, self._second, *self._more = scratch.unbind(0)
         self._atol = torch.as_tensor(self.atol, dtype=scratch.dtype, device=scratch.device)
         self._sums = scratch.new_zeros(5)
         self._slots = self._sums.unbind(0)
@@ -190,3 +198,29 @@ class ScratchNorm(ErrorNorm):
         else:
             stiffness_value = stiffness
         return Measurement(value, ratio, stiffness_value)
+
+    def pull_ratio(self, errors: Tensor, y0: Tensor, y1: Tensor, cotangent: float) -> tuple[Tensor, Tensor, Tensor]:
+        """See `ErrorNorm.pull_ratio`; the results lie in scratch memory and in that of ``errors``."""
+        if self.structure.has_complex:
+            return super().pull_ratio(errors, y0, y1, cotangent)
+        scale, quotient, (at_scale, other) = self.scale(y0, y1), self._second, self._more
+        rows = errors.unbind(0)
+        squares = [float(self._mean_square(torch.div(row, scale, out=quotient))) for row in rows]
+        # d ratio / d (mean square of a row), times the derivative of a mean square by the quotients but for these
+        if len(squares) == 1:
+            slopes = [0.5 / math.sqrt(squares[0] + _FLOOR)]
+        else:
+            folded = squares[0] + 0.01 * squares[1] + _FLOOR
+            slopes = [folded**-0.5 - 0.5 * squares[0] * folded**-1.5, -0.005 * squares[0] * folded**-1.5]
+        at_scale.zero_()
+        for row, slope in zip(rows, slopes, strict=True):
+            torch.div(row, scale, out=quotient)
+            torch.div(quotient, scale, out=row).mul_(2 * slope * cotangent / self.structure.entries)
+            at_scale.addcmul_(quotient, row, value=-1)
+        at_scale.mul_(self.rtol)
+        # the larger of both states made the scale; where they are equal, each did by half
+        share, work = quotient, other
+        torch.abs(y0, out=share).sub_(torch.abs(y1, out=work)).sign_().add_(1).mul_(0.5)
+        torch.mul(share, at_scale, out=scale)
+        at_scale.sub_(scale)
+        return errors, scale.mul_(torch.sign(y0, out=work)), at_scale.mul_(torch.sign(y1, out=work))

@@ -66,14 +66,15 @@ class AutogradReverser:
             result = method.step(field, time, size, state, carry)
             pairs: list[tuple[Tensor | None, Tensor | None]] = [(result.y1, cotangents.y1)]
             if cotangents.ratio is not None and result.errors is not None:
-                pairs.append((self.norm.ratio(result.errors, state, result.y1), cotangents.ratio))
+                ratio = self.norm.ratio(result.errors, state, result.y1)
+                pairs.append((ratio, torch.full_like(ratio, cotangents.ratio)))
             if cotangents.local_error is not None and result.errors is not None:
                 pairs.append((self.norm.local_error(result.errors, state, result.y1), cotangents.local_error))
-            stiffness = result.stiffness
-            if isinstance(stiffness, Quotient) and cotangents.stiffness is not None:
-                stiffness = self.norm.quotient(stiffness, result.y1)
-            if isinstance(stiffness, Tensor):
-                pairs.append((stiffness, cotangents.stiffness))
+            if cotangents.stiffness is not None and result.stiffness is not None:
+                stiffness = result.stiffness
+                if isinstance(stiffness, Quotient):
+                    stiffness = self.norm.quotient(stiffness, result.y1)
+                pairs.append((stiffness, torch.full_like(stiffness, cotangents.stiffness)))
             if cotangents.outputs is not None:
                 inner = method.interpolate(field, time, size, state, result, thetas)
                 pairs.append((inner, cotangents.outputs))

@@ -43,17 +43,24 @@ class StageBuffer:
         self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
         self._dense = numpy.array(dense.coefficients if dense else [[]])
         self._cotangents = self.rows.new_empty(0, y.numel())
+        self._vectors = self._cotangents
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        return self.rows.nbytes + self._errors.nbytes + self._cotangents.nbytes
+        return self.rows.nbytes + self._errors.nbytes + self._cotangents.nbytes + self._vectors.nbytes
 
     def cotangent_rows(self, count: int) -> Tensor:
-        """Return scratch memory for a backward pass, shape ``(count, size)``."""
+        """Return scratch memory for the cotangents of a step's sums, shape ``(count, size)``."""
         if self._cotangents.shape[0] < count:
             self._cotangents = self.rows.new_empty(count, self.rows.shape[1])
         return self._cotangents[:count]
+
+    def vectors(self, count: int) -> Tensor:
+        """Return further scratch memory, shape ``(count, size)``."""
+        if self._vectors.shape[0] < count:
+            self._vectors = self.rows.new_empty(count, self.rows.shape[1])
+        return self._vectors[:count]
 
     def _tensor(self, values: Sequence[object]) -> Tensor:
         return torch.tensor(values, dtype=self.rows.dtype, device=self.rows.device)

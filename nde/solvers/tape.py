@@ -64,7 +64,8 @@ class TapingField(VectorField):
         field: The field.
         captured: Tensors that it depends on; their memory is not the tape's.
         with_times: Whether cotangents of times are wanted.
-        memory: Bytes that kept tapes may use.
+        memory: Bytes that the states of all steps and the kept tapes may use together: a record that is long
+            without them leaves little to tapes.
     """
 
     def __init__(self, field: VectorField, captured: Sequence[Tensor], with_times: bool, memory: int) -> None:
@@ -72,22 +73,20 @@ class TapingField(VectorField):
         self._field = field
         self._captured = captured
         self._with_times = with_times
-        self._memory = memory
-        self._room: int | None = None  # evaluations that fit; known after the first one
+        self._room = memory
+        self._size: int | None = None  # bytes of an evaluation's tape, measured at the first one
         self._taken: list[Evaluation] = []
         self._steps: deque[tuple[int, StepTape]] = deque()
-        self._kept = 0
         self._count = 0
         self._end: Evaluation | None = None
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """See `VectorField.__call__`."""
-        if self._room == 0 or isinstance(t, Tensor):
+        if self._room <= 0 or isinstance(t, Tensor):
             return self._field(t, y)
         with torch.enable_grad():
-            if self._room is None:
-                evaluation, size = self._measured(t, y)
-                self._room = self._memory // max(size, 1)
+            if self._size is None:
+                evaluation, self._size = self._measured(t, y)
             else:
                 evaluation = evaluate(self._field, t, y, self._with_times)
         self._taken.append(evaluation)
@@ -115,17 +114,18 @@ class TapingField(VectorField):
         taken, self._taken = self._taken, []
         return taken
 
-    def keep(self, opening: Sequence[Evaluation], stages: Sequence[Evaluation]) -> None:
+    def keep(self, y: Tensor, opening: Sequence[Evaluation], stages: Sequence[Evaluation]) -> None:
         """See `VectorField.keep`."""
         extra = self.take()
         first = opening[-1] if opening else self._end
         self._end = stages[-1] if stages else None
-        if self._room:
+        if stages and self._size is not None:
             self._steps.append((self._count, StepTape(first, stages, extra)))
-            self._kept += len(stages) + len(extra)
-            while self._kept > self._room:
-                _, oldest = self._steps.popleft()
-                self._kept -= len(oldest.stages) + len(oldest.extra)
+            self._room -= (len(stages) + len(extra)) * self._size
+        self._room -= y.nbytes
+        while self._room < 0 and self._steps and self._size is not None:
+            _, oldest = self._steps.popleft()
+            self._room += (len(oldest.stages) + len(oldest.extra)) * self._size
         self._count += 1
 
     def tapes(self) -> dict[int, StepTape]:
