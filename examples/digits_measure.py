@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import nde
-from examples.digits_model import BATCH, TABLE, TOLERANCE, Classifier, Digits, accuracy
+from examples.digits_model import BATCH, TABLE, Classifier, Digits, accuracy
 from examples.digits_training import Job
 
 __all__ = ["FIXED_STEPS", "measure", "profiles"]
@@ -67,15 +67,7 @@ def _profile(model: Classifier, data: Digits) -> dict[str, Any]:
     batch = data.train_x[:BATCH]
     with torch.no_grad():
         adaptive = model.flow(batch).solution.steps
-        fixed = nde.solve_ode(
-            model.flow.field,
-            batch,
-            (0.0, 1.0),
-            method="tsit5",
-            rtol=TOLERANCE,
-            atol=TOLERANCE,
-            controller=nde.FixedStep(1 / FIXED_STEPS),
-        ).steps
+        fixed = model.flow.solve(batch, controller=nde.FixedStep(1 / FIXED_STEPS)).steps
     return {
         "t": adaptive.t.tolist(),
         "h": adaptive.h.tolist(),

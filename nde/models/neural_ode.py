@@ -122,12 +122,25 @@ class NeuralODE(nn.Module):
         Raises:
             SolverError: The solve failed and ``throw`` is set.
         """
-        solution = solve_ode(self.field, y0, self.ts if ts is None else ts, args, **self.options)
+        solution = self.solve(y0, ts, args)
         if self.training and self.regularizer is not None:
             penalty: Tensor = self.regularizer(solution)
         else:
             penalty = torch.zeros_like(solution.steps.h.sum())
         return NeuralODEOutput(solution, penalty)
+
+    def solve(
+        self, y0: State, ts: Tensor | Sequence[float] | None = None, args: tuple[Any, ...] = (), **options: Any
+    ) -> Solution:
+        """Solve from ``y0`` without a penalty, with other options of `nde.solve_ode` than the layer's where given.
+
+        Args:
+            y0: Initial state.
+            ts: Output times of this call; the layer's by default.
+            args: Further arguments of the field.
+            options: Options that take precedence, such as ``rtol=1e-9`` or ``method="dopri8"``.
+        """
+        return solve_ode(self.field, y0, self.ts if ts is None else ts, args, **{**self.options, **options})
 
     def extra_repr(self) -> str:
         """Describe the solver in ``repr``."""
