@@ -84,7 +84,9 @@ def solve_ode(
     output_times, times = validation.check_times(ts, structure)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)
-    control = validation.check_controller(controller, chosen, (relative, absolute) == (0.0, 0.0))
+    control = validation.check_controller(
+        controller, chosen, validation.is_zero(relative) and validation.is_zero(absolute)
+    )
     validation.check_limits(max_steps, dt_min, dt_max)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if not isinstance(args, tuple):

@@ -23,6 +23,7 @@ __all__ = [
     "check_limits",
     "check_times",
     "check_tolerance",
+    "is_zero",
     "warn_below_rounding",
 ]
 
@@ -48,6 +49,8 @@ def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float
     """
     if not isinstance(ts, Tensor):
         try:
+            if isinstance(ts, (tuple, list)) and any(isinstance(time, Tensor) for time in ts):
+                ts = torch.stack([torch.as_tensor(time, dtype=torch.float64).cpu() for time in ts])  # differentiable
             ts = torch.as_tensor(ts, dtype=torch.float64)
         except (TypeError, ValueError, RuntimeError) as error:
             raise TypeError(
@@ -94,6 +97,11 @@ def check_tolerance(value: Any, name: str, structure: StateStructure) -> float |
     if not valid:
         raise ValueError(f"{name} must be zero or positive, but is {value!r}. Try {name}=1e-6.")
     return tolerance
+
+
+def is_zero(tolerance: float | Tensor) -> bool:
+    """Return whether a tolerance is zero everywhere."""
+    return not tolerance if isinstance(tolerance, float) else not bool(tolerance.any())
 
 
 def check_limits(max_steps: Any, dt_min: Any, dt_max: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["captured_tensors", "find_unknown"]
+__all__ = ["captured_tensors", "find_unknown", "gradient_targets"]
 
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType, torch.dtype, torch.device)
 # a field that leads to more (a whole training program) is not searched to its end; `find_unknown` guards the rest
@@ -64,14 +64,18 @@ def _contents(item: Any) -> Iterable[Any]:
     if isinstance(item, torch.nn.Module):
         held = [value for name, value in item.__dict__.items() if name not in _MODULE_INTERNALS]
         return [*held, _class_function(item, "forward")]
-    if hasattr(item, "__wrapped__"):
-        return [item.__wrapped__]
-    if callable(item) and not isinstance(item, types.BuiltinFunctionType):
-        return [getattr(item, "__dict__", {}), _class_function(item, "__call__")]
     if type(item).__module__.split(".")[0] in ("builtins", "torch", "numpy"):
         return []
-    slots = [getattr(item, name) for name in getattr(type(item), "__slots__", ()) if hasattr(item, name)]
-    return [getattr(item, "__dict__", {}), *slots]
+    held = [getattr(item, "__dict__", {}), *_slots(item)]
+    return [*held, _class_function(item, "__call__")] if callable(item) else held
+
+
+def _slots(item: Any) -> Iterable[Any]:
+    for base in type(item).__mro__:
+        names = base.__dict__.get("__slots__", ())
+        for name in [names] if isinstance(names, str) else names:
+            mangled = name.startswith("__") and not name.endswith("__")
+            yield getattr(item, f"_{base.__name__.lstrip('_')}{name}" if mangled else name, None)
 
 
 def _class_function(item: Any, name: str) -> Any:
@@ -96,6 +100,39 @@ def _function_contents(function: types.FunctionType) -> list[Any]:
         codes.extend(constant for constant in code.co_consts if isinstance(constant, types.CodeType))
     contents.extend(function.__globals__[name] for name in names if name in function.__globals__)
     return contents
+
+
+def gradient_targets(captured: Iterable[Tensor]) -> tuple[list[Tensor], bool]:
+    """Return the tensors to ask gradients for, so that none is counted twice.
+
+    Asking for the gradients of a tensor and of another one that was computed from it would count the second one's twice:
+    once on its own, once through the first. Where that is so, the leaves that all of them come from are returned.
+
+    Args:
+        captured: Tensors that a field depends on.
+
+    Returns:
+        The tensors, and whether gradients pass through a graph from before the solve to reach them.
+    """
+    tensors = list(captured)
+    targets = {id(tensor): tensor for tensor in tensors if tensor.grad_fn is None}
+    nodes = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
+    if not nodes:
+        return tensors, False
+    leaves, overlap = dict(targets), False
+    pending, seen = list(nodes), set(nodes)
+    while pending:
+        node = pending.pop()
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            overlap = overlap or id(variable) in targets
+            leaves[id(variable)] = variable
+        for parent, _ in node.next_functions if node is not None else ():
+            overlap = overlap or parent in nodes
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                pending.append(parent)
+    return (list(leaves.values()), True) if overlap else (tensors, False)
 
 
 def find_unknown(value: Tensor, known: Iterable[Tensor]) -> Tensor | None:

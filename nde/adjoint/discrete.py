@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.adjoint import Adjoint
-from nde.adjoint.captured import captured_tensors, find_unknown
+from nde.adjoint.captured import captured_tensors, find_unknown, gradient_targets
 from nde.adjoint.direct import DirectAdjoint
 from nde.solvers.field import VectorField
-from nde.solvers.method import StepCotangents, TimeCotangents
+from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
 from nde.solvers.outputs import StepOutputs
 from nde.solvers.problem import Problem
@@ -54,6 +54,8 @@ class _Replay:
     """What the forward and the backward pass of one solve share."""
 
     problem: Problem
+    n_targets: int
+    through: bool
     tape_memory: int
     record: Record = field(default_factory=Record)
     tapes: dict[int, StepTape] = field(default_factory=dict)
@@ -83,83 +85,84 @@ class DiscreteAdjoint(Adjoint):
         if not torch.is_grad_enabled():
             return DirectAdjoint().solve(problem)
         captured = captured_tensors(problem.field.function, problem.field.args)
-        if not (captured or problem.y0.requires_grad or problem.ts.requires_grad):
+        targets, through = gradient_targets(captured)
+        checked = dataclasses.replace(problem, field=_CheckedField(problem.field, targets))
+        if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
-                return DirectAdjoint().solve(problem)
-        replay = _Replay(problem, self.tape_memory)
-        outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *captured))
+                return DirectAdjoint().solve(checked)
+        replay = _Replay(checked, len(targets), through, self.tape_memory)
+        # captured tensors that gradients pass through are inputs too, so that their own graph is used after this node
+        passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
+        outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *targets, *passed))
         return make_solution(problem, outputs, replay.record, replay.stats)
 
 
 class _JoinToTape(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, replay: _Replay, y0: Tensor, ts: Tensor, *captured: Tensor) -> tuple[Tensor | None, ...]:
-        problem = replay.problem
-        field: VectorField = _CheckedField(problem.field, captured)
-        counted = field
+        problem, field = replay.problem, replay.problem.field
         if problem.method.uses_tapes:
             field = TapingField(field, captured, ts.requires_grad, replay.tape_memory)
         taped = dataclasses.replace(problem, field=field)
         outputs, record = make_record(taped, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
         replay.record = record
         replay.tapes = field.tapes() if isinstance(field, TapingField) else {}
-        replay.stats = Stats(counted.evaluations, record.progress.accepted, record.progress.rejected)
+        replay.stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
         ctx.replay = replay
         ctx.set_materialize_grads(False)
         device = y0.device.type
         ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        ctx.save_for_backward(y0, ts, outputs.y1, *captured)
+        ctx.save_for_backward(y0, ts, outputs.y1, *captured[: replay.n_targets])
+        ctx.passed = len(captured) - replay.n_targets
         return outputs.all()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        y0, ts, y1, *captured = ctx.saved_tensors
+        y0, ts, y1, *targets = ctx.saved_tensors
         with ctx.autocast:
             # a gradient that is itself to be differentiated needs the whole solve on the tape
             if torch.is_grad_enabled():
-                grads = _pull_on_tape(ctx.replay, y0, ts, captured, _Cotangents(*cotangents))
+                grads = _pull_on_tape(ctx.replay, y0, ts, targets, _Cotangents(*cotangents))
             else:
-                grads = _pull_steps(ctx.replay, y0, y1, ts, captured, _Cotangents(*cotangents))
-        return (None, *grads)
+                grads = _pull_steps(ctx.replay, y0, y1, ts, targets, _Cotangents(*cotangents))
+        return (None, *grads, *[None] * ctx.passed)
 
 
 class _CheckedField(VectorField):
-    """The field with a count of its own, that checks its first taped evaluation for captured tensors it missed."""
+    """The field, whose first evaluation is checked for tensors that were missed: their gradient would be lost."""
 
-    def __init__(self, field: VectorField, captured: Sequence[Tensor]) -> None:
+    def __init__(self, field: VectorField, targets: Sequence[Tensor]) -> None:
         super().__init__(field.function, field.structure, field.args)
-        self._captured: Sequence[Tensor] | None = captured
+        self._targets = targets
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
-        value = super().__call__(t, y)
-        if self._captured is not None and torch.is_grad_enabled():
-            known = [y, *([t] if isinstance(t, Tensor) else []), *self._captured]
-            self._captured = None
-            missed = find_unknown(value, known)
-            if missed is not None:
-                raise RuntimeError(
-                    f"the field depends on a tensor of shape {tuple(missed.shape)} that requires a gradient, but "
-                    'adjoint="discrete" cannot find it in the field or in args. Pass it through args, make it a '
-                    'parameter of an nn.Module field, or use adjoint="direct".'
-                )
-        return value
+        if self.evaluations:
+            return super().__call__(t, y)
+        with torch.enable_grad():
+            value = super().__call__(t, y)
+        missed = find_unknown(value, [y, *([t] if isinstance(t, Tensor) else []), *self._targets])
+        if missed is not None:
+            raise RuntimeError(
+                f"the field depends on a tensor of shape {tuple(missed.shape)} that requires a gradient, but "
+                'adjoint="discrete" cannot find it in the field or in args. Pass it through args, make it a '
+                'parameter of an nn.Module field, or use adjoint="direct".'
+            )
+        return value if torch.is_grad_enabled() else value.detach()
 
 
 def _pull_steps(
-    replay: _Replay, y0: Tensor, y1: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
+    replay: _Replay, y0: Tensor, y1: Tensor, ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
-    """Return the cotangents of y0, ts and the captured tensors, step by step in constant memory."""
+    """Return the cotangents of y0, ts and the targets, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = _CheckedField(problem.field, captured)
+    vector_field = VectorField(problem.field.function, problem.structure, problem.field.args)
     norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
-    with_times = ts.requires_grad
+    reversal = Reversal(vector_field, norm, targets, ts.requires_grad, replay.through)
     tapes, replay.tapes = replay.tapes, {}  # a tape serves one backward pass; further ones replay every step
-    times = _OutputTimes(ts) if with_times else None
+    times = _OutputTimes(ts) if ts.requires_grad else None
     state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
     with borrowed_workspace(problem) as workspace:
-        reverser = problem.method.reverser(vector_field, norm, captured, with_times, workspace) or AutogradReverser(
-            problem.method, vector_field, norm, captured, with_times
-        )
+        reverser = problem.method.reverser(reversal, workspace) or AutogradReverser(problem.method, reversal)
         # one transfer from the device for all steps
         ratios = None if cotangents.error is None else cotangents.error.tolist()
         stiffness = None if cotangents.stiffness is None else cotangents.stiffness.tolist()
@@ -223,24 +226,42 @@ class _OutputTimes:
                 self.total[step.end] += of_size
 
 
+class _Gate(torch.autograd.Function):
+    """The identity, whose gradient can be shut off for a while."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gate: list[bool]) -> Tensor:
+        ctx.gate = gate
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, None]:
+        return (cotangents[0] if ctx.gate[0] else None), None
+
+
 def _pull_on_tape(
-    replay: _Replay, y0: Tensor, ts: Tensor, captured: Sequence[Tensor], cotangents: _Cotangents
+    replay: _Replay, y0: Tensor, ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
     """Return the cotangents as differentiable tensors, by recording the same steps with autograd."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = _CheckedField(problem.field, captured)
-    axis = TimeAxis(problem.times, ts if ts.requires_grad else None)
-    outputs = retrace(dataclasses.replace(problem, field=vector_field, y0=y0, ts=ts), axis, record.steps)
+    vector_field = VectorField(problem.field.function, problem.structure, problem.field.args)
+    # y0 and ts may depend on the targets. That path belongs to the caller's graph, not to these cotangents; but further
+    # derivatives of these need it, so that it is shut for now and not cut.
+    gate = [False]
+    start, times = (_Gate.apply(tensor, gate) if tensor.requires_grad else tensor for tensor in (y0, ts))
+    axis = TimeAxis(problem.times, times if ts.requires_grad else None)
+    retraced = dataclasses.replace(problem, field=vector_field, y0=start, ts=times)
+    outputs = retrace(retraced, axis, record.steps)
     pairs = [
         (output, cotangent)
         for output, cotangent in zip(outputs.all(), cotangents, strict=True)
         if output is not None and cotangent is not None and output.requires_grad
     ]
-    inputs = [tensor for tensor in (y0, ts, *captured) if tensor.requires_grad]
-    grads = iter(
-        torch.autograd.grad(
-            [output for output, _ in pairs], inputs, [given for _, given in pairs], create_graph=True, allow_unused=True
-        )
+    inputs = [tensor for tensor in (start, times, *targets) if tensor.requires_grad]
+    found = torch.autograd.grad(
+        [output for output, _ in pairs], inputs, [given for _, given in pairs], create_graph=True, allow_unused=True
     )
+    gate[0] = True
+    grads = iter(found)
     stats.n_backward_field_evals += vector_field.evaluations
-    return [next(grads) if tensor.requires_grad else None for tensor in (y0, ts, *captured)]
+    return [next(grads) if tensor.requires_grad else None for tensor in (start, times, *targets)]

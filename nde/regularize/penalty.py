@@ -72,6 +72,8 @@ class Penalty(nn.Module):
         scaled.factor = self.factor * factor
         return scaled
 
+    __mul__ = __rmul__
+
     def extra_repr(self) -> str:
         """Describe the weight in ``repr``."""
         times = "" if self.factor == 1 else f"{self.factor:g} * "
@@ -96,8 +98,12 @@ class SumOfPenalties(Penalty):
     def step(self) -> None:
         """Move every term along its schedule."""
         super().step()
-        for term in self._penalties():
+        for term in {id(leaf): leaf for leaf in self._leaves()}.values():  # one that is named twice moves once
             term.step()
+
+    def _leaves(self) -> list[Penalty]:
+        nested = (term._leaves() if isinstance(term, SumOfPenalties) else [term] for term in self._penalties())
+        return [leaf for leaves in nested for leaf in leaves]
 
     def _penalties(self) -> list[Penalty]:
         return [term for term in self.terms if isinstance(term, Penalty)]

@@ -208,13 +208,29 @@ class StepTo(Controller):
     """One step between consecutive given times.
 
     Args:
-        times: Ends of the steps; times outside the span are skipped. None for the output times ``ts``.
+        times: Ends of the steps, in any order; times outside the span are skipped. None for the output times ``ts``.
+
+    Raises:
+        TypeError: The times are no sequence of numbers.
+        ValueError: A time is not finite.
     """
 
     times: tuple[float, ...] | None = None
 
     adaptive = False
     stretch = 0.0
+
+    def __post_init__(self) -> None:
+        if self.times is None:
+            return
+        try:
+            times = tuple(float(time) for time in self.times)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"times must be a sequence of numbers, but is {self.times!r}.") from error
+        for index, time in enumerate(times):
+            if not math.isfinite(time):
+                raise ValueError(f"times must be finite, but times[{index}] is {time}.")
+        object.__setattr__(self, "times", times)
 
     def begin(self, error_order: int) -> ControllerState:
         """See `Controller.begin`."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nde.solvers.explicit_reverse import ExplicitReverser
 from nde.solvers.field import VectorField
-from nde.solvers.method import Method, Scalar, StepResult, StepReverser
-from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.method import Method, Reversal, Scalar, StepResult, StepReverser
+from nde.solvers.norms import Quotient
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
 
@@ -57,11 +57,9 @@ class ExplicitRungeKutta(Method):
         """Return a stage buffer."""
         return StageBuffer(self.tableau, y)
 
-    def reverser(
-        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool, workspace: StageBuffer
-    ) -> StepReverser:
+    def reverser(self, reversal: Reversal, workspace: StageBuffer) -> StepReverser:
         """Return the transposed tableau: see `nde.solvers.explicit_reverse`."""
-        return ExplicitReverser(self.tableau, field, norm, captured, with_times, workspace)
+        return ExplicitReverser(self.tableau, reversal, workspace)
 
     def step(
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, carry: Any, workspace: Any = None

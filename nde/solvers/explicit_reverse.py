@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solvers.field import VectorField
-from nde.solvers.method import StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm, Quotient, ScratchNorm
+from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
+from nde.solvers.norms import Quotient, ScratchNorm
 from nde.solvers.replay import accumulate
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
@@ -29,21 +28,10 @@ __all__ = ["ExplicitReverser"]
 class ExplicitReverser:
     """Pulls cotangents back through the steps of an explicit tableau; see `nde.solvers.method.StepReverser`."""
 
-    def __init__(
-        self,
-        tableau: ButcherTableau,
-        field: VectorField,
-        norm: ErrorNorm,
-        captured: Sequence[Tensor],
-        with_times: bool,
-        buffer: StageBuffer,
-    ) -> None:
+    def __init__(self, tableau: ButcherTableau, reversal: Reversal, buffer: StageBuffer) -> None:
         self.tableau = tableau
-        self.field = field
-        self.norm = norm
-        self.captured = list(captured)
-        self.gradients: list[Tensor | None] = [None] * len(self.captured)
-        self.with_times = with_times
+        self.reversal = reversal
+        self.gradients: list[Tensor | None] = [None] * len(reversal.targets)
         self._buffer = buffer
         self._sums = TransposedSums(tableau, buffer)
         self._scratch_norm: ScratchNorm | None = None
@@ -58,7 +46,7 @@ class ExplicitReverser:
         wants_error = cotangents.ratio is not None or cotangents.local_error is not None
         wants_end = wants_error or cotangents.outputs is not None or cotangents.stiffness is not None
         evaluations = self._evaluations(t, h, y, y1, tape, wants_end, cotangents.outputs is not None)
-        times = _Times(h, y) if self.with_times else None
+        times = _Times(h, y) if self.reversal.with_times else None
         if tape is not None and (wants_error or times is not None):  # a replay leaves the stages in the buffer
             for row, evaluation in zip(buffer.stages, evaluations, strict=False):
                 if evaluation is not None:
@@ -126,7 +114,7 @@ class ExplicitReverser:
         tableau, buffer = self.tableau, self._buffer
         end = tableau.stages - 1 if tableau.fsal else None
         if tape is not None:
-            first = tape.first or evaluate(self.field, t, y, self.with_times)
+            first = tape.first or evaluate(self.reversal.field, t, y, self.reversal.with_times)
             evaluations: list[Evaluation | None] = [first, *tape.stages, *(tape.extra if inside else ())]
             if end is not None and not wants_end:
                 evaluations[end] = None
@@ -138,10 +126,12 @@ class ExplicitReverser:
             if index == end:
                 if wants_end:
                     later = self._pending[0] if self._pending is not None else None
-                    evaluation = later or evaluate(self.field, t + h, y1, self.with_times)
+                    evaluation = later or evaluate(self.reversal.field, t + h, y1, self.reversal.with_times)
             else:
                 argument = buffer.argument(index, y, h) if index else y
-                evaluation = evaluate(self.field, t + buffer.nodes[index] * h, argument, self.with_times)
+                evaluation = evaluate(
+                    self.reversal.field, t + buffer.nodes[index] * h, argument, self.reversal.with_times
+                )
             if evaluation is not None:
                 buffer.stages[index].copy_(evaluation.value.detach())
             evaluations.append(evaluation)
@@ -151,11 +141,12 @@ class ExplicitReverser:
         """Return the cotangents of the evaluation's argument and time; those of the captured tensors accumulate."""
         if evaluation is None or cotangent is None or not evaluation.value.requires_grad:
             return None, None
-        inputs = [evaluation.argument, *self.captured]
+        inputs = [evaluation.argument, *self.reversal.targets]
         if evaluation.time is not None:
             inputs.append(evaluation.time)
-        grads = torch.autograd.grad(evaluation.value, inputs, cotangent, allow_unused=True)
-        count = len(self.captured)
+        keep = self.reversal.through
+        grads = torch.autograd.grad(evaluation.value, inputs, cotangent, allow_unused=True, retain_graph=keep)
+        count = len(self.reversal.targets)
         accumulate(self.gradients, grads[1 : 1 + count])
         return grads[0], grads[1 + count] if evaluation.time is not None else None
 
@@ -174,14 +165,14 @@ class ExplicitReverser:
         ratio, local_error = cotangents.ratio, cotangents.local_error
         if local_error is None and ratio is not None:
             if self._scratch_norm is None:
-                norm, vectors = self.norm, self._buffer.vectors(4)
+                norm, vectors = self.reversal.norm, self._buffer.vectors(4)
                 self._scratch_norm = ScratchNorm(norm.structure, norm.rtol, norm.atol, vectors)
             return self._scratch_norm.pull_ratio(errors, y, y1, ratio)
         with torch.enable_grad():
             leaves = [tensor.detach().requires_grad_() for tensor in (errors, y, y1)]
-            outputs, given = [self.norm.local_error(*leaves)], [local_error]
+            outputs, given = [self.reversal.norm.local_error(*leaves)], [local_error]
             if ratio is not None:
-                outputs.append(self.norm.ratio(*leaves))
+                outputs.append(self.reversal.norm.ratio(*leaves))
                 given.append(torch.full_like(outputs[-1], ratio))
             grads = torch.autograd.grad(outputs, leaves, given, allow_unused=True)
         at_errors, at_y, at_y1 = (
@@ -203,7 +194,7 @@ class ExplicitReverser:
             leaves = [
                 tensor.detach().requires_grad_() for tensor in (high.value, low.value, high.argument, low.argument)
             ]
-            quotient = self.norm.quotient(Quotient((leaves[0], leaves[1]), (leaves[2], leaves[3])), y1)
+            quotient = self.reversal.norm.quotient(Quotient((leaves[0], leaves[1]), (leaves[2], leaves[3])), y1)
             grads = torch.autograd.grad(quotient, leaves, torch.full_like(quotient, cotangent))
             up, up_low, down, down_low = grads
         return {pair[0]: (up_low, down_low), pair[1]: (up, down)}

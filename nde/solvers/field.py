@@ -36,6 +36,9 @@ class VectorField:
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
+        # whether the function hands out one buffer again and again, so that its values must be copied
+        self._copies = False
+        self._first: Any = None
 
     def take(self) -> Sequence[Any]:
         """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
@@ -73,6 +76,18 @@ class VectorField:
                 f"it is called as field(t, y{', *args' if self.args else ''})"
             )
             raise
+        if self._copies or self.evaluations <= 2:
+            value = self._unshared(value)
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
             return value.reshape(-1)
         return self.structure.flatten(value, "the value of field(t, y)")
+
+    def _unshared(self, value: Any) -> Any:
+        """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
+        if self.evaluations == 1:
+            self._first = value
+        else:
+            self._copies = self._copies or value is self._first
+            self._first = None
+        copy = self._copies or self.evaluations == 1
+        return value.clone() if copy and isinstance(value, Tensor) else value

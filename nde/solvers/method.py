@@ -17,7 +17,7 @@ from nde.solvers.field import VectorField
 from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.tape import StepTape
 
-__all__ = ["Method", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
+__all__ = ["Method", "Reversal", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
 
 Scalar = float | Tensor  # a host float, or a 0-d tensor where times are differentiated or traced
 
@@ -72,10 +72,30 @@ class TimeCotangents:
     thetas: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """What a backward pass asks for.
+
+    Attributes:
+        field: The vector field.
+        norm: The norm of the error estimate.
+        targets: Tensors, other than the state, that gradients are wanted for.
+        with_times: Whether cotangents of times are wanted.
+        through: Whether gradients pass through a graph from before the solve to reach the targets; each pass must then
+            leave that graph as it was.
+    """
+
+    field: VectorField
+    norm: ErrorNorm
+    targets: Sequence[Tensor]
+    with_times: bool
+    through: bool
+
+
 class StepReverser(Protocol):
     """Pulls cotangents back through the steps of one solve, from the last to the first.
 
-    Gradients of the captured tensors (parameters, arguments) accumulate in ``gradients``, in their order.
+    Gradients of the targets (parameters, arguments) accumulate in ``gradients``, in their order.
     """
 
     gradients: list[Tensor | None]
@@ -152,18 +172,13 @@ class Method(ABC):
         """
         return None
 
-    def reverser(
-        self, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool, workspace: Any
-    ) -> StepReverser | None:
+    def reverser(self, reversal: Reversal, workspace: Any) -> StepReverser | None:
         """Return a hand-written way to pull cotangents back through this method's steps, or None.
 
         Without one, autograd replays each step, which is right for every method; this is for speed alone.
 
         Args:
-            field: The vector field.
-            norm: The norm of the error estimate.
-            captured: Tensors, other than the state, that the gradient is wanted for.
-            with_times: Whether cotangents of times are wanted.
+            reversal: What is asked for.
             workspace: What `workspace` returned, for the duration of the backward pass.
         """
         return None

@@ -202,7 +202,7 @@ class ScratchNorm(ErrorNorm):
     def pull_ratio(self, errors: Tensor, y0: Tensor, y1: Tensor, cotangent: float) -> tuple[Tensor, Tensor, Tensor]:
         """See `ErrorNorm.pull_ratio`; the results lie in scratch memory and in that of ``errors``."""
         if self.structure.has_complex:
-            return super().pull_ratio(errors, y0, y1, cotangent)
+            return ErrorNorm(self.structure, self.rtol, self.atol).pull_ratio(errors, y0, y1, cotangent)
         scale, quotient, (at_scale, other) = self.scale(y0, y1), self._second, self._more
         rows = errors.unbind(0)
         squares = [float(self._mean_square(torch.div(row, scale, out=quotient))) for row in rows]

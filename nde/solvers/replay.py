@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solvers.field import VectorField
-from nde.solvers.method import Method, StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.method import Method, Reversal, StepCotangents, TimeCotangents
+from nde.solvers.norms import Quotient
 from nde.solvers.tape import StepTape
 
 __all__ = ["AutogradReverser", "accumulate"]
@@ -35,15 +34,10 @@ class AutogradReverser:
     other carry is a leaf whose cotangent is handed to the step before.
     """
 
-    def __init__(
-        self, method: Method, field: VectorField, norm: ErrorNorm, captured: Sequence[Tensor], with_times: bool
-    ) -> None:
+    def __init__(self, method: Method, reversal: Reversal) -> None:
         self.method = method
-        self.field = field
-        self.norm = norm
-        self.captured = list(captured)
-        self.gradients: list[Tensor | None] = [None] * len(self.captured)
-        self.with_times = with_times
+        self.reversal = reversal
+        self.gradients: list[Tensor | None] = [None] * len(reversal.targets)
         self._carry_cotangent: list[Tensor | None] | None = None
         self._first: tuple[float, Tensor] | None = None
 
@@ -51,12 +45,12 @@ class AutogradReverser:
         self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
     ) -> tuple[Tensor, TimeCotangents | None]:
         """See `StepReverser.pull`."""
-        method, field = self.method, self.field
+        method, field, norm = self.method, self.reversal.field, self.reversal.norm
         with torch.enable_grad():
             state = y.detach().requires_grad_()
-            time, size = (_leaf(t, y), _leaf(h, y)) if self.with_times else (t, h)
+            time, size = (_leaf(t, y), _leaf(h, y)) if self.reversal.with_times else (t, h)
             thetas: list[Any] = list(cotangents.thetas)
-            if self.with_times:
+            if self.reversal.with_times:
                 thetas = [_leaf(theta, y) for theta in thetas]
             if method.carry_is_function_of_state:
                 carry_leaves: list[Tensor] = []
@@ -66,14 +60,14 @@ class AutogradReverser:
             result = method.step(field, time, size, state, carry)
             pairs: list[tuple[Tensor | None, Tensor | None]] = [(result.y1, cotangents.y1)]
             if cotangents.ratio is not None and result.errors is not None:
-                ratio = self.norm.ratio(result.errors, state, result.y1)
+                ratio = norm.ratio(result.errors, state, result.y1)
                 pairs.append((ratio, torch.full_like(ratio, cotangents.ratio)))
             if cotangents.local_error is not None and result.errors is not None:
-                pairs.append((self.norm.local_error(result.errors, state, result.y1), cotangents.local_error))
+                pairs.append((norm.local_error(result.errors, state, result.y1), cotangents.local_error))
             if cotangents.stiffness is not None and result.stiffness is not None:
                 stiffness = result.stiffness
                 if isinstance(stiffness, Quotient):
-                    stiffness = self.norm.quotient(stiffness, result.y1)
+                    stiffness = norm.quotient(stiffness, result.y1)
                 pairs.append((stiffness, torch.full_like(stiffness, cotangents.stiffness)))
             if cotangents.outputs is not None:
                 inner = method.interpolate(field, time, size, state, result, thetas)
@@ -81,15 +75,21 @@ class AutogradReverser:
             if self._carry_cotangent is not None:
                 pairs.extend(zip(_tensors(result.carry), self._carry_cotangent, strict=True))
         used = [(out, cot) for out, cot in pairs if out is not None and cot is not None and out.requires_grad]
-        times = [time, size, *thetas] if self.with_times else []
-        inputs = [state, *carry_leaves, *times, *self.captured]
-        grads = torch.autograd.grad([out for out, _ in used], inputs, [cot for _, cot in used], allow_unused=True)
+        times = [time, size, *thetas] if self.reversal.with_times else []
+        inputs = [state, *carry_leaves, *times, *self.reversal.targets]
+        grads = torch.autograd.grad(
+            [out for out, _ in used],
+            inputs,
+            [cot for _, cot in used],
+            allow_unused=True,
+            retain_graph=self.reversal.through,
+        )
         kept = 1 + len(carry_leaves)
         self._carry_cotangent = list(grads[1:kept]) if carry_leaves else None
         self._first = (t, state.detach())
         accumulate(self.gradients, grads[kept + len(times) :])
         state_cotangent = torch.zeros_like(y) if grads[0] is None else grads[0]
-        if not self.with_times:
+        if not self.reversal.with_times:
             return state_cotangent, None
         zero = torch.zeros((), dtype=y.dtype, device=y.device)
         at, step, *inside = (zero if grad is None else grad for grad in grads[kept : kept + len(times)])
@@ -103,12 +103,16 @@ class AutogradReverser:
         with torch.enable_grad():
             state = y.detach().requires_grad_()
             time = _leaf(t, y)
-            carry = _tensors(self.method.start(self.field, time, state))
+            carry = _tensors(self.method.start(self.reversal.field, time, state))
         used = [(c, g) for c, g in zip(carry, self._carry_cotangent, strict=True) if g is not None and c.requires_grad]
         if not used:
             return None, None
         grads = torch.autograd.grad(
-            [c for c, _ in used], [state, time, *self.captured], [g for _, g in used], allow_unused=True
+            [c for c, _ in used],
+            [state, time, *self.reversal.targets],
+            [g for _, g in used],
+            allow_unused=True,
+            retain_graph=self.reversal.through,
         )
         accumulate(self.gradients, grads[2:])
         return grads[0], grads[1]

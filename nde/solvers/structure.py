@@ -156,7 +156,9 @@ class StateStructure:
                 )
             value = value.to(leaf.dtype)
         if value.is_complex():
-            value = torch.view_as_real(value.resolve_conj())
+            # beside real leaves, a cotangent may start at an odd place, where it cannot be viewed as complex numbers
+            value = value.resolve_conj()
+            value = torch.view_as_real(value) if self._all_complex else torch.stack((value.real, value.imag), -1)
         return value.reshape(-1).to(self.dtype)
 
     def unflatten(self, flat: Tensor) -> State:
@@ -174,7 +176,7 @@ class StateStructure:
                 pairs = part.reshape(*lead, *leaf.shape, 2)
                 # beside real leaves, pairs may start at an odd place, where they cannot be viewed as complex numbers
                 part = torch.view_as_complex(pairs) if self._all_complex else torch.complex(*pairs.unbind(-1))
-            return part.reshape(*lead, *leaf.shape).to(leaf.dtype)
+            return part.reshape(lead + leaf.shape).to(leaf.dtype)
         if isinstance(nesting, dict):
             return {key: self._build(flat, inner, leaves) for key, inner in nesting.items()}
         items = [self._build(flat, inner, leaves) for inner in nesting]
@@ -205,7 +207,9 @@ class StateStructure:
             TypeError: The nesting differs from the state's.
             ValueError: A tensor does not broadcast to its leaf's shape.
         """
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, bool):
+            raise TypeError(f"{name} must be a number, but is {value}.")
+        if isinstance(value, (int, float)):
             return float(value)
         parts: list[Tensor] = []
         self._spread(value, self.nesting, name, iter(self.leaves), parts)

@@ -77,7 +77,6 @@ def test_a_second_backward_pass_replays_and_gives_the_same_gradient(problem):
 
 
 def test_tapes_serve_gradients_of_times_too(problem):
-    field, y0 = problem
     grads = []
     for adjoint in ("direct", DiscreteAdjoint(0), DiscreteAdjoint(20_000), DiscreteAdjoint()):
         ts = torch.tensor([0.1, 0.35, 0.9], dtype=torch.float64, requires_grad=True)
