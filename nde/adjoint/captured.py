@@ -105,8 +105,8 @@ def _function_contents(function: types.FunctionType) -> list[Any]:
 def gradient_targets(captured: Iterable[Tensor]) -> tuple[list[Tensor], bool]:
     """Return the tensors to ask gradients for, so that none is counted twice.
 
-    Asking for the gradients of a tensor and of another one that was computed from it would count the second one's twice:
-    once on its own, once through the first. Where that is so, the leaves that all of them come from are returned.
+    Asking for the gradients of a tensor and of another one that it was computed from would count the path between them
+    twice. Where that is so, the leaves that all of them come from are returned.
 
     Args:
         captured: Tensors that a field depends on.
