@@ -45,7 +45,7 @@ class VectorField:
         return ()
 
     def keep(self, y: Tensor, opening: Sequence[Any], stages: Sequence[Any]) -> None:
-        """Keep what `take` gave for an accepted step from ``y``: the evaluation it began with, if any, and its stages."""
+        """Keep what `take` gave for a step from ``y``: its first evaluation, if it made one, and its stages."""
 
     def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
         """Evaluate the field.
