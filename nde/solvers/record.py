@@ -120,7 +120,7 @@ def borrowed_workspace(problem: Problem) -> AbstractContextManager[Any]:
     """Lend the method's workspace for a problem."""
     structure, method = problem.structure, problem.method
     key = (method, structure.size, structure.dtype, structure.device)
-    return borrowed(key, lambda: method.workspace(problem.y0))
+    return borrowed(key, lambda: method.workspace(problem.y0), problem.y0.device)
 
 
 def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool) -> tuple[SolveOutputs, Record]:
@@ -138,7 +138,7 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
     key = ("norm", structure.size, structure.dtype, structure.device)
     with (
         borrowed_workspace(problem) as workspace,
-        borrowed(key, lambda: y0.new_empty(2, structure.size)) as vectors,
+        borrowed(key, lambda: y0.new_empty(2, structure.size), y0.device) as vectors,
     ):
         norm = ScratchNorm(structure, problem.rtol, problem.atol, vectors)
         return _run(problem, axis, norm, workspace, keep_states)

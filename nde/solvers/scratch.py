@@ -39,13 +39,14 @@ _POOL = _Pool()
 
 
 @contextmanager
-def borrowed(key: Hashable, make: Callable[[], T]) -> Iterator[T]:
+def borrowed(key: Hashable, make: Callable[[], T], device: torch.device) -> Iterator[T]:
     """Lend scratch memory for the duration of a ``with`` block.
 
     Args:
         key: What distinguishes the memory: its owner, shape, dtype and device.
         make: Makes it, where none is left of an earlier block; its ``nbytes`` decides whether it is kept. It may make
             None, where nothing is needed.
+        device: Where it is. Accelerators have allocators of their own that keep memory: nothing is kept here.
     """
     # a tensor made in inference mode cannot be written to outside it
     key = (key, torch.is_inference_mode_enabled())
@@ -53,7 +54,7 @@ def borrowed(key: Hashable, make: Callable[[], T]) -> Iterator[T]:
     try:
         yield piece  # type: ignore[misc]  # the key stands for the type
     finally:
-        if piece is not None and piece.nbytes <= _MOST_BYTES:
+        if piece is not None and device.type == "cpu" and piece.nbytes <= _MOST_BYTES:
             _POOL.pieces[key] = piece
             while len(_POOL.pieces) > _MOST_PIECES:
                 _POOL.pieces.popitem(last=False)
