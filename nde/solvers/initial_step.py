@@ -34,14 +34,14 @@ def first_step(
     """
     y, slope = y.detach(), slope.detach()
     scale = norm.scale(y, y)
-    size_of_state, size_of_slope = (float(norm.rms(value, scale)) for value in (y, slope))
+    size_of_state, size_of_slope = norm.rms(y, scale), norm.rms(slope, scale)
     if not (math.isfinite(size_of_slope) and math.isfinite(size_of_state)):
         return math.nan, size_of_state
     guess = 1e-6 if min(size_of_state, size_of_slope) < 1e-5 else 0.01 * size_of_state / size_of_slope
     guess = min(guess, abs(span))
     signed = math.copysign(guess, span)
     probe = field(t + signed, torch.add(y, slope, alpha=signed))
-    curvature = float(norm.rms(probe - slope, scale)) / guess
+    curvature = norm.rms(probe - slope, scale) / guess
     if not math.isfinite(curvature):
         return min(guess, abs(span)), size_of_state  # the field leaves its domain at once: begin small
     steepest = max(size_of_slope, curvature)

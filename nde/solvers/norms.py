@@ -24,7 +24,7 @@ class Quotient(NamedTuple):
     lower: tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Measurement:
     """What is read off one attempted step.
 
@@ -60,9 +60,9 @@ class ErrorNorm:
         magnitude = self.structure.magnitude
         return torch.maximum(magnitude(y0), magnitude(y1)) * self.rtol + self.atol
 
-    def rms(self, value: Tensor, scale: Tensor) -> Tensor:
-        """Return the root mean square of ``value / scale``, a 0-d tensor."""
-        return (self._mean_square(value / scale) + _FLOOR).sqrt()
+    def rms(self, value: Tensor, scale: Tensor) -> float:
+        """Return the root mean square of ``value / scale``."""
+        return math.sqrt(float(self._mean_square(value / scale)))
 
     def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error of a step in units of the tolerance; the step is acceptable up to 1.
@@ -159,10 +159,10 @@ class ScratchNorm(ErrorNorm):
             return torch.add(self._atol, scale, alpha=self.rtol, out=scale)
         return torch.addcmul(self._atol, scale, self.rtol, out=scale)
 
-    def rms(self, value: Tensor, scale: Tensor) -> Tensor:
+    def rms(self, value: Tensor, scale: Tensor) -> float:
         """See `ErrorNorm.rms`."""
         work = torch.div(value, scale, out=self._second)
-        return (torch.dot(work, work) / self.structure.entries).sqrt()
+        return math.sqrt(float(torch.dot(work, work)) / self.structure.entries)
 
     def measure(
         self, y0: Tensor, y1: Tensor, errors: Tensor | None, stiffness: Quotient | Tensor | None

@@ -15,7 +15,7 @@ from nde.solvers.time_axis import TimeAxis
 __all__ = ["OutputRows", "StepOutputs"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StepOutputs:
     """Inner output times reached by one step.
 

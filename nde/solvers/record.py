@@ -22,7 +22,7 @@ from nde.solvers.time_axis import TimeAxis
 __all__ = ["Record", "RecordedStep", "SolveOutputs", "make_record", "make_solution", "retrace"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RecordedStep:
     """An accepted step: all that is needed to take it again. See `nde.solvers.loop.AcceptedStep`."""
 
