@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from nde.adjoint.adjoint import Adjoint
+from nde.adjoint.transforms import transforms_active
 from nde.solvers.problem import Problem
 from nde.solvers.record import make_record, make_solution
 from nde.solvers.solution import Solution, Stats
@@ -25,7 +26,7 @@ class DirectAdjoint(Adjoint):
 
     def solve(self, problem: Problem) -> Solution:
         """Solve on the tape, if the caller has one."""
-        on_tape = torch.is_grad_enabled()
+        on_tape = torch.is_grad_enabled() or transforms_active()
         differentiates_times = on_tape and problem.ts.requires_grad
         axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
         outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)

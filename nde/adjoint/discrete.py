@@ -17,6 +17,7 @@ from torch import Tensor
 from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, find_unknown, gradient_targets
 from nde.adjoint.direct import DirectAdjoint
+from nde.adjoint.transforms import transforms_active
 from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
@@ -82,7 +83,7 @@ class DiscreteAdjoint(Adjoint):
 
     def solve(self, problem: Problem) -> Solution:
         """Solve without a tape of the whole; the outputs are joined to the user's tape by one node."""
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or transforms_active():
             return DirectAdjoint().solve(problem)
         captured = captured_tensors(problem.field.function, problem.field.args)
         targets, through = gradient_targets(captured)
