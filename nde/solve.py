@@ -84,14 +84,13 @@ def solve_ode(
     output_times, times = validation.check_times(ts, structure)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)
-    control = validation.check_controller(
-        controller, chosen, validation.is_zero(relative) and validation.is_zero(absolute)
-    )
     validation.check_limits(max_steps, dt_min, dt_max)
+    no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
+    control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
-    flat = structure.flatten(y0, "y0")
+    flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     problem = Problem(
         VectorField(field, structure, args),
         structure,

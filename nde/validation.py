@@ -93,9 +93,11 @@ def check_tolerance(value: Any, name: str, structure: StateStructure) -> float |
         ValueError: It is negative or NaN.
     """
     tolerance = structure.spread(value, name)
-    valid = tolerance >= 0 if isinstance(tolerance, float) else bool((tolerance >= 0).all())
-    if not valid:
+    values = torch.as_tensor(tolerance)
+    if not bool((values >= 0).all()):
         raise ValueError(f"{name} must be zero or positive, but is {value!r}. Try {name}=1e-6.")
+    if bool(values.isinf().any()):
+        raise ValueError(f"{name} must be finite, but is {value!r}. To leave an entry out, try 1e20.")
     return tolerance
 
 
@@ -119,12 +121,13 @@ def check_limits(max_steps: Any, dt_min: Any, dt_max: Any) -> None:
         raise ValueError(f"dt_max must be larger than dt_min, but dt_max = {dt_max} and dt_min = {dt_min}.")
 
 
-def check_controller(controller: Any, method: Method, zero_tolerance: bool) -> Controller:
+def check_controller(controller: Any, method: Method, zero_tolerance: bool, dt_min: float = 0.0) -> Controller:
     """Return the controller to use with a method.
 
     Raises:
         TypeError: It is no controller.
-        ValueError: The method has no error estimate, or both tolerances are zero, and the controller needs them.
+        ValueError: The method has no error estimate, or both tolerances are zero, and the controller needs them; or it
+            begins with steps smaller than ``dt_min``.
     """
     if controller is not None and not isinstance(controller, Controller):
         hint = f" Did you mean controller=nde.FixedStep({controller})?" if isinstance(controller, (int, float)) else ""
@@ -137,6 +140,10 @@ def check_controller(controller: Any, method: Method, zero_tolerance: bool) -> C
         )
     if adaptive and zero_tolerance:
         raise ValueError("rtol and atol are both zero, so that no step would be accepted. Make one of them positive.")
+    if controller is not None and (controller.first_step() or dt_min) < dt_min:
+        raise ValueError(
+            f"dt_min = {dt_min} is larger than the steps that controller={controller} begins with. Lower dt_min."
+        )
     return IController() if controller is None else controller
 
 

@@ -7,6 +7,7 @@ replayed evaluation against the list with `find_unknown`.
 
 from __future__ import annotations
 
+import collections
 import functools
 import types
 from collections.abc import Callable, Iterable
@@ -53,7 +54,7 @@ def _contents(item: Any) -> Iterable[Any]:
     """Return what a function or object holds directly."""
     if isinstance(item, dict):
         return item.values()
-    if isinstance(item, (tuple, list, set, frozenset)):
+    if isinstance(item, (tuple, list, set, frozenset, collections.deque)):
         return item
     if isinstance(item, functools.partial):
         return [item.func, item.args, item.keywords]

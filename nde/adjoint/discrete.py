@@ -17,7 +17,7 @@ from torch import Tensor
 from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, find_unknown, gradient_targets
 from nde.adjoint.direct import DirectAdjoint
-from nde.adjoint.transforms import transforms_active
+from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.norms import ErrorNorm
@@ -113,19 +113,29 @@ class _JoinToTape(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         device = y0.device.type
         ctx.autocast = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
-        ctx.save_for_backward(y0, ts, outputs.y1, *captured[: replay.n_targets])
+        # saved as autograd's own, the states are released with the graph, or kept where its user says
+        states = [step.y for step in record.steps if step.y is not None]
+        for step in record.steps:
+            step.y = None
+        ctx.save_for_backward(y0, ts, outputs.y1, *captured[: replay.n_targets], *states)
         ctx.passed = len(captured) - replay.n_targets
         return outputs.all()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        y0, ts, y1, *targets = ctx.saved_tensors
+        if any(cotangent is not None and is_batched(cotangent) for cotangent in cotangents):
+            raise RuntimeError(
+                'adjoint="discrete" cannot be differentiated under vmap, which is what vectorize=True and '
+                'is_grads_batched=True do. Use adjoint="direct" there.'
+            )
+        y0, ts, y1, *saved = ctx.saved_tensors
+        targets, states = saved[: ctx.replay.n_targets], saved[ctx.replay.n_targets :]
         with ctx.autocast:
             # a gradient that is itself to be differentiated needs the whole solve on the tape
             if torch.is_grad_enabled():
                 grads = _pull_on_tape(ctx.replay, y0, ts, targets, _Cotangents(*cotangents))
             else:
-                grads = _pull_steps(ctx.replay, y0, y1, ts, targets, _Cotangents(*cotangents))
+                grads = _pull_steps(ctx.replay, [*states, y1], ts, targets, _Cotangents(*cotangents))
         return (None, *grads, *[None] * ctx.passed)
 
 
@@ -152,7 +162,7 @@ class _CheckedField(VectorField):
 
 
 def _pull_steps(
-    replay: _Replay, y0: Tensor, y1: Tensor, ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
+    replay: _Replay, states: Sequence[Tensor], ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the targets, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
@@ -161,7 +171,7 @@ def _pull_steps(
     reversal = Reversal(vector_field, norm, targets, ts.requires_grad, replay.through)
     tapes, replay.tapes = replay.tapes, {}  # a tape serves one backward pass; further ones replay every step
     times = _OutputTimes(ts) if ts.requires_grad else None
-    state = torch.zeros_like(y0) if cotangents.y1 is None else cotangents.y1
+    state = torch.zeros_like(states[-1]) if cotangents.y1 is None else cotangents.y1
     with borrowed_workspace(problem) as workspace:
         reverser = problem.method.reverser(reversal, workspace) or AutogradReverser(problem.method, reversal)
         # one transfer from the device for all steps
@@ -169,8 +179,6 @@ def _pull_steps(
         stiffness = None if cotangents.stiffness is None else cotangents.stiffness.tolist()
         for index in range(len(record.steps) - 1, -1, -1):
             step = record.steps[index]
-            if step.y is None:
-                raise RuntimeError("a record for a replay keeps the state of every step")
             asked = StepCotangents(state)
             _ask_outputs(asked, step.outputs, cotangents.inner)
             if ratios is not None:
@@ -180,8 +188,8 @@ def _pull_steps(
             if cotangents.local_error is not None:
                 asked.local_error = cotangents.local_error[index]
             tape = tapes.pop(index, None)
-            state, at_times = reverser.pull(step.t, step.h, step.y.detach(), y1, step.carry, asked, tape)
-            y1 = step.y.detach()
+            before, after = states[index].detach(), states[index + 1].detach()
+            state, at_times = reverser.pull(step.t, step.h, before, after, step.carry, asked, tape)
             if times is not None and at_times is not None:
                 times.add(step, at_times)
         first_state, first_time = reverser.finish()

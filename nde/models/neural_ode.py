@@ -89,11 +89,8 @@ class NeuralODE(nn.Module):
         validation.check_adjoint(adjoint, ADJOINTS)
         self.field = field
         self.regularizer = regularizer
-        self.ts: Tensor | Sequence[float]
-        if isinstance(ts, Tensor) and not isinstance(ts, nn.Parameter):
-            self.register_buffer("ts", ts)
-        else:
-            self.ts = ts
+        # no buffer: a cast of the weights to another precision must not move the times
+        self.ts = ts
         self.options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -28,13 +27,12 @@ class Penalty(nn.Module):
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__()
         self.schedule = as_schedule(weight)
-        self.factor = 1.0
         self._count = 0
 
     @property
     def weight(self) -> float:
         """The current weight."""
-        return self.factor * self.schedule(self._count)
+        return self.schedule(self._count)
 
     @abstractmethod
     def value(self, solution: Solution) -> Tensor:
@@ -64,20 +62,56 @@ class Penalty(nn.Module):
             return NotImplemented
         return SumOfPenalties([self, other])
 
+    def __radd__(self, other: object) -> Penalty:
+        return self if other == 0 else NotImplemented  # the zero that sum() begins with
+
     def __rmul__(self, factor: float) -> Penalty:
         if isinstance(factor, bool) or not isinstance(factor, (int, float)):
             return NotImplemented
-        as_schedule(factor)  # raises for negative or non-finite factors
-        scaled = copy.copy(self)
-        scaled.factor = self.factor * factor
-        return scaled
+        return MultipleOfPenalty(factor, self)
 
     __mul__ = __rmul__
 
     def extra_repr(self) -> str:
         """Describe the weight in ``repr``."""
-        times = "" if self.factor == 1 else f"{self.factor:g} * "
-        return f"weight={times}{self.schedule}"
+        return f"weight={self.schedule}"
+
+    def _parts(self) -> list[Penalty]:
+        """Return the penalties that this one is made of."""
+        return [self]
+
+
+class MultipleOfPenalty(Penalty):
+    """A penalty times a number.
+
+    Args:
+        factor: The number.
+        term: The penalty; it keeps its own place in its schedule.
+    """
+
+    def __init__(self, factor: float, term: Penalty) -> None:
+        super().__init__(factor)
+        self.term = term
+
+    @property
+    def weight(self) -> float:
+        """The current weight of the penalty, this factor included."""
+        return super().weight * self.term.weight
+
+    def value(self, solution: Solution) -> Tensor:
+        """Return the penalty's own value, before any weighting."""
+        return self.term.value(solution)
+
+    def step(self) -> None:
+        """Move the penalty along its schedule."""
+        self.term.step()
+
+    def extra_repr(self) -> str:
+        """Describe the factor in ``repr``."""
+        return f"factor={self.schedule(0):g}"
+
+    def _parts(self) -> list[Penalty]:
+        return self.term._parts()
 
 
 class SumOfPenalties(Penalty):
@@ -93,17 +127,15 @@ class SumOfPenalties(Penalty):
 
     def value(self, solution: Solution) -> Tensor:
         """Return the sum of the weighted terms."""
-        return torch.stack([term(solution) for term in self._penalties()]).sum()
+        return torch.stack([term(solution) for term in self._terms()]).sum()
 
     def step(self) -> None:
         """Move every term along its schedule."""
-        super().step()
-        for term in {id(leaf): leaf for leaf in self._leaves()}.values():  # one that is named twice moves once
-            term.step()
+        for part in {id(part): part for part in self._parts()}.values():  # one that is named twice moves once
+            part.step()
 
-    def _leaves(self) -> list[Penalty]:
-        nested = (term._leaves() if isinstance(term, SumOfPenalties) else [term] for term in self._penalties())
-        return [leaf for leaves in nested for leaf in leaves]
+    def _parts(self) -> list[Penalty]:
+        return [part for term in self._terms() for part in term._parts()]
 
-    def _penalties(self) -> list[Penalty]:
+    def _terms(self) -> list[Penalty]:
         return [term for term in self.terms if isinstance(term, Penalty)]

@@ -38,7 +38,7 @@ class VectorField:
         self._shape, self._dtype = structure.plain_shape, structure.dtype
         # whether the function hands out one buffer again and again, so that its values must be copied
         self._copies = False
-        self._first: Any = None
+        self._first: Tensor | None = None
 
     def take(self) -> Sequence[Any]:
         """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
@@ -76,18 +76,25 @@ class VectorField:
                 f"it is called as field(t, y{', *args' if self.args else ''})"
             )
             raise
-        if self._copies or self.evaluations <= 2:
-            value = self._unshared(value)
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
-            return value.reshape(-1)
-        return self.structure.flatten(value, "the value of field(t, y)")
+            flat = value.reshape(-1)
+        else:
+            flat = self.structure.flatten(value, "the value of field(t, y)")
+        return self._unshared(flat) if self._copies or self.evaluations <= 2 else flat
 
-    def _unshared(self, value: Any) -> Any:
+    def _unshared(self, value: Tensor) -> Tensor:
         """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
         if self.evaluations == 1:
             self._first = value
-        else:
-            self._copies = self._copies or value is self._first
+            return value.clone()
+        if self._first is not None:
+            self._copies = _share_memory(value, self._first)
             self._first = None
-        copy = self._copies or self.evaluations == 1
-        return value.clone() if copy and isinstance(value, Tensor) else value
+        return value.clone() if self._copies else value
+
+
+def _share_memory(left: Tensor, right: Tensor) -> bool:
+    try:
+        return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # a function transform's tensors have no memory of their own
+        return False

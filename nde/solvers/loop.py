@@ -104,6 +104,7 @@ def accepted_steps(
         size, progress.size_of_state = first_step(field, norm, t, end_time - t, y, slope, error_order)
         if math.isnan(size):
             return fail(Status.NON_FINITE, 0.0)
+        size = max(size, problem.dt_min)  # the choice is a guess, which must not end the solve
     stretch = 1.0 + problem.controller.stretch
     longest = problem.dt_max * (1 + 1e-9)  # so that rounding leaves no sliver at the end
     broken = False  # whether the last attempt was not finite

@@ -15,6 +15,10 @@ __all__ = ["ErrorNorm", "Measurement", "Quotient", "ScratchNorm"]
 
 # sqrt has no derivative at zero, where a field that is zero (fresh, padded or collapsed) puts the error estimate
 _FLOOR = 1e-30
+# rounding units of a state below which the difference of two of its neighbours tells nothing
+_NOISE = 100
+# smallest numbers below which a square counts as none: the quotient of two vanishing differences is then 1e-4
+_NOTHING = 1e8
 
 
 class Quotient(NamedTuple):
@@ -97,9 +101,10 @@ class ErrorNorm:
         there.
         """
         upper, lower = quotient.upper[0] - quotient.upper[1], quotient.lower[0] - quotient.lower[1]
+        facts = torch.finfo(reference.dtype)
         with torch.no_grad():
-            floor = torch.dot(reference, reference) * torch.finfo(reference.dtype).eps ** 2 + _FLOOR
-        top = torch.dot(upper, upper) + torch.finfo(reference.dtype).tiny
+            floor = torch.dot(reference, reference) * (_NOISE * facts.eps) ** 2 + _NOTHING * facts.tiny
+        top = torch.dot(upper, upper) + facts.tiny
         return (top / torch.maximum(torch.dot(lower, lower), floor)).sqrt()
 
     def measure(
@@ -144,7 +149,7 @@ class ScratchNorm(ErrorNorm):
         self._atol = torch.as_tensor(self.atol, dtype=scratch.dtype, device=scratch.device)
         self._sums = scratch.new_zeros(5)
         self._slots = self._sums.unbind(0)
-        self._eps = torch.finfo(scratch.dtype).eps
+        self._eps, self._tiny = torch.finfo(scratch.dtype).eps, torch.finfo(scratch.dtype).tiny
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """See `ErrorNorm.scale`; the result is valid until the next call."""
@@ -193,7 +198,7 @@ class ScratchNorm(ErrorNorm):
         if not math.isfinite(size) and not bool(torch.isfinite(y1).all()):
             value = math.nan
         if isinstance(stiffness, Quotient):
-            floor = (size if math.isfinite(size) else 0.0) * self._eps**2 + _FLOOR
+            floor = (size if math.isfinite(size) else 0.0) * (_NOISE * self._eps) ** 2 + _NOTHING * self._tiny
             stiffness_value: Tensor | float | None = math.sqrt(upper / max(lower, floor))
         else:
             stiffness_value = stiffness

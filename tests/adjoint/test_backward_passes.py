@@ -216,3 +216,36 @@ def test_memory_of_a_solve_is_released_without_the_garbage_collector(adjoint) ->
         assert [reference() is None for reference in references] == [True] * len(references)
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_batched_gradients_work_directly_and_are_a_clear_error_through_records(batched: bool) -> None:
+    def end(y0, adjoint):
+        return nde.solve_ode(lambda t, y: -y, y0, (0.0, 1.0), rtol=1e-8, adjoint=adjoint).y1
+
+    def jacobian(adjoint):
+        y0 = double(1.0, 2.0)
+        return torch.autograd.functional.jacobian(lambda y: end(y, adjoint), y0, vectorize=batched)
+
+    wanted = math.exp(-1) * torch.eye(2, dtype=torch.float64)
+    torch.testing.assert_close(jacobian("direct"), wanted, rtol=1e-6, atol=1e-8)
+    if batched:
+        with pytest.raises(RuntimeError, match='Use adjoint="direct"'):
+            jacobian("discrete")
+    else:
+        torch.testing.assert_close(jacobian("discrete"), wanted, rtol=1e-6, atol=1e-8)
+
+
+def test_states_of_the_record_are_saved_tensors_that_hooks_can_move() -> None:
+    packed = []
+
+    def pack(tensor):
+        packed.append(tensor.shape)
+        return tensor.clone()
+
+    y0 = torch.ones(7, dtype=torch.float64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        solution = nde.solve_ode(lambda t, y: -y, y0, (0.0, 1.0), adjoint=DiscreteAdjoint(tape_memory=0))
+    assert packed.count(torch.Size([7])) >= solution.stats.n_accepted
+    solution.y1.sum().backward()
+    torch.testing.assert_close(y0.grad, torch.full_like(y0, math.exp(-1)), rtol=1e-4, atol=1e-4)

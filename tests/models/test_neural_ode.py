@@ -94,13 +94,12 @@ def test_learnable_times_are_parameters_and_receive_gradients(batch: torch.Tenso
     assert float(layer.ts.grad[1].abs()) > 0
 
 
-def test_fixed_times_are_in_the_state_dict_and_are_no_parameter() -> None:
-    layer = nde.NeuralODE(Net(size=2), double(0.0, 2.0))
-    assert "ts" in layer.state_dict()
+def test_fixed_times_are_no_parameter_and_keep_their_precision_when_the_weights_are_cast() -> None:
+    times = torch.linspace(0, 2, 1000, dtype=torch.float64)
+    layer = nde.NeuralODE(Net(size=2), times).bfloat16()
     assert all(parameter is not layer.ts for parameter in layer.parameters())
-    other = nde.NeuralODE(Net(size=2), double(0.0, 1.0))
-    other.load_state_dict(layer.state_dict())
-    assert other.ts.tolist() == [0.0, 2.0]
+    assert torch.equal(layer.ts, times)
+    assert layer(torch.zeros(3, 2, dtype=torch.bfloat16), (0.0, 1.0)).y1.dtype == torch.bfloat16
 
 
 def test_layer_can_be_copied_pickled_and_converted(batch: torch.Tensor) -> None:
