@@ -93,10 +93,13 @@ def check_tolerance(value: Any, name: str, structure: StateStructure) -> float |
         ValueError: It is negative or NaN.
     """
     tolerance = structure.spread(value, name)
-    values = torch.as_tensor(tolerance)
-    if not bool((values >= 0).all()):
+    if isinstance(tolerance, float):
+        valid, finite = tolerance >= 0, tolerance < math.inf
+    else:
+        valid, finite = bool((tolerance >= 0).all()), not bool(tolerance.isinf().any())
+    if not valid:
         raise ValueError(f"{name} must be zero or positive, but is {value!r}. Try {name}=1e-6.")
-    if bool(values.isinf().any()):
+    if not finite:
         raise ValueError(f"{name} must be finite, but is {value!r}. To leave an entry out, try 1e20.")
     return tolerance
 
