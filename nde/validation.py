@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from torch import Tensor
 from nde.adjoint import Adjoint
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.method import Method
+from nde.solvers.registry import suggestion
 from nde.solvers.structure import StateStructure
 
 __all__ = [
@@ -163,8 +163,7 @@ def check_adjoint(adjoint: Any, known: Mapping[str, Adjoint]) -> Adjoint:
         raise TypeError(f"adjoint must be a name or an Adjoint, but is {adjoint!r}.")
     if adjoint in known:
         return known[adjoint]
-    near = difflib.get_close_matches(adjoint, list(known), n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = suggestion(adjoint, known)
     raise ValueError(f"adjoint={adjoint!r} is not known.{hint} Choose one of: {', '.join(map(repr, known))}.")
 
 

@@ -1,4 +1,4 @@
-"""What a penalty is: a function of a solution with a weight, and the sum of such functions."""
+"""What a penalty is: a function of a solution with a weight; and sums and multiples of such functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nde.regularize.schedules import Schedule, as_schedule
 from nde.solvers.solution import Solution
 
-__all__ = ["Penalty", "SumOfPenalties"]
+__all__ = ["MultipleOfPenalty", "Penalty", "SumOfPenalties"]
 
 
 class Penalty(nn.Module):

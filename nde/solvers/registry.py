@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 
 from nde.solvers import tableaus
 from nde.solvers.explicit import ExplicitRungeKutta
 from nde.solvers.method import Method
 
-__all__ = ["find_method", "method_names", "register_method"]
+__all__ = ["find_method", "method_names", "register_method", "suggestion"]
 
 _METHODS: dict[str, Method] = {}
 
@@ -50,9 +51,15 @@ def find_method(method: str | Method) -> Method:
         raise TypeError(f"method must be a name or a Method, but is a {type(method).__name__}.")
     if method in _METHODS:
         return _METHODS[method]
-    near = difflib.get_close_matches(method.lower(), _METHODS, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"method={method!r} is not known.{hint} Known methods: {', '.join(_METHODS)}.")
+    raise ValueError(
+        f"method={method!r} is not known.{suggestion(method, _METHODS)} Known methods: {', '.join(_METHODS)}."
+    )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a sentence for an error message that suggests the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 for _name, _tableau, _error_order in (

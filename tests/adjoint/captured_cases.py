@@ -84,7 +84,7 @@ class Holder:
     def __call__(self, t, y):
         return self.method(t, y)
 
-    @functools.lru_cache(maxsize=1)  # noqa: B019
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - the search must cope with methods that keep their object alive
     def cached(self):
         return self.w
 
