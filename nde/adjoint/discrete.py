@@ -72,12 +72,15 @@ class DiscreteAdjoint(Adjoint):
             tape was kept need no replay. With 0 every step is replayed, and memory is one state per step.
 
     Raises:
-        ValueError: ``tape_memory`` is negative.
+        TypeError: ``tape_memory`` is no integer.
+        ValueError: It is negative.
     """
 
     tape_memory: int = 96 * 2**20
 
     def __post_init__(self) -> None:
+        if isinstance(self.tape_memory, bool) or not isinstance(self.tape_memory, int):
+            raise TypeError(f"tape_memory must be a whole number of bytes, but is {self.tape_memory!r}.")
         if self.tape_memory < 0:
             raise ValueError(f"tape_memory must be zero or positive, but is {self.tape_memory}.")
 

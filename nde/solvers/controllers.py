@@ -100,6 +100,10 @@ class PIDController(Controller):
     stretch = 0.01
 
     def __post_init__(self) -> None:
+        for name in ("p", "i", "d", "safety", "min_factor", "max_factor"):
+            _require_number(name, getattr(self, name))
+        if self.initial is not None:
+            _require_number("initial", self.initial)
         if not self.i > 0:
             raise ValueError(f"i must be positive, or the controller has no set point, but is {self.i}.")
         if not all(math.isfinite(gain) for gain in (self.p, self.i, self.d)):
@@ -191,6 +195,7 @@ class FixedStep(Controller):
     stretch = 1e-9
 
     def __post_init__(self) -> None:
+        _require_number("size", self.size)
         if not 0 < self.size < math.inf:
             raise ValueError(f"size must be positive and finite, but is {self.size}.")
 
@@ -251,3 +256,8 @@ class _Constant(ControllerState):
 
     def decide(self, h: float, ratio: float) -> Decision:
         return Decision(not math.isnan(ratio), self.size)
+
+
+def _require_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, but is {value!r}.")

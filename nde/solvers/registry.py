@@ -24,8 +24,11 @@ def register_method(method: Method) -> Method:
         The method.
 
     Raises:
+        TypeError: The argument is no method.
         ValueError: Another method has this name.
     """
+    if not isinstance(method, Method):
+        raise TypeError(f"method must be a Method, but is {method!r}.")
     known = _METHODS.get(method.name)
     if known is not None and known is not method:
         raise ValueError(f"method.name is {method.name!r}, which is already the name of {known!r}; choose another.")
