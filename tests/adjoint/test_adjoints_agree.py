@@ -60,8 +60,8 @@ def test_adjoints_agree_to_rounding_at_adaptive_steps(method: str, times: tuple[
     one, direct = gradients("direct", use, times, **options)
     other, discrete = gradients(adjoint, use, times, **options)
     assert other.stats.n_accepted == one.stats.n_accepted > 1
-    # the controller sees estimates that differ by the rounding of differences, 1e-10 of their value, a root of it in h
-    torch.testing.assert_close(one.steps.h, other.steps.h, rtol=1e-8, atol=0)
+    # the estimates differ by rounding, 1e-10 in units of the tolerance, which is 1e-6 of an estimate that is 1e-4 of it
+    torch.testing.assert_close(one.steps.h, other.steps.h, rtol=1e-6, atol=0)
     assert_equal(discrete, direct, 10 * ROUNDING_OF_ERRORS)
 
 
