@@ -4,9 +4,11 @@ from nde import regularize
 from nde.models import NeuralODE, NeuralODEOutput
 from nde.solve import solve_ode
 from nde.solvers import (
+    Event,
     FixedStep,
     IController,
     Method,
+    PerSample,
     PIController,
     PIDController,
     Solution,
@@ -18,6 +20,7 @@ from nde.solvers import (
 )
 
 __all__ = [
+    "Event",
     "FixedStep",
     "IController",
     "Method",
@@ -25,6 +28,7 @@ __all__ = [
     "NeuralODEOutput",
     "PIController",
     "PIDController",
+    "PerSample",
     "Solution",
     "SolverError",
     "Status",

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.solve_rows import check_events, make_row_problem
 from nde.solvers.controllers import Controller
+from nde.solvers.events import Event
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
 from nde.solvers.problem import Problem
 from nde.solvers.registry import find_method
+from nde.solvers.rows.field import whole
 from nde.solvers.solution import Solution
 from nde.solvers.status import SolverError
 from nde.solvers.structure import State, StateStructure
@@ -40,6 +43,9 @@ def solve_ode(
     dt_min: float = 0.0,
     dt_max: float = math.inf,
     local_errors: bool = False,
+    per_sample: bool = False,
+    events: Event | Sequence[Event] | None = None,
+    dense: bool = False,
     throw: bool = True,
 ) -> Solution:
     """Integrate ``dy/dt = field(t, y, *args)`` and return the solution at ``ts``.
@@ -66,6 +72,14 @@ def solve_ode(
         dt_min: Steps that would have to be smaller than this end the solve.
         dt_max: Largest step size.
         local_errors: Whether to keep the error vector of each step, in ``solution.steps.local_error``.
+        per_sample: Whether every sample (along the first axis of ``y0``) has a time, step size, error control and
+            status of its own, and leaves the batch when it is done: the work is the sum of the samples' own steps, and
+            a failed sample harms no other one. ``ts`` may then have the shape ``(batch, T)``, with NaN behind the last
+            time of samples that have fewer. The field sees the samples that are still at work, with ``t`` of shape
+            ``(n, 1, ...)``, of the rank of ``y``; arguments with one entry per sample are passed as
+            ``nde.PerSample(value)``. Returns a `RowSolution`.
+        events: One or several `Event`; see there. Returns a `RowSolution`, whose ``events`` holds what was found.
+        dense: Whether ``solution(t)`` and ``solution.derivative(t)`` can be asked for afterwards.
         throw: Raise `SolverError` if the solve fails; otherwise return the partial solution with its ``status``.
 
     Returns:
@@ -81,7 +95,8 @@ def solve_ode(
     validation.check_field(field)
     structure = StateStructure(y0)
     chosen = find_method(method)
-    output_times, times = validation.check_times(ts, structure)
+    watched = check_events(events)
+    by_rows = per_sample or bool(watched)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)
     validation.check_limits(max_steps, dt_min, dt_max)
@@ -90,9 +105,16 @@ def solve_ode(
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
+    if by_rows:
+        row_problem = make_row_problem(
+            field, y0, ts, args, chosen, control, relative, absolute,
+            max_steps, dt_min, dt_max, local_errors, watched, per_sample,
+        )  # fmt: skip
+        return _finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
+    output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     problem = Problem(
-        VectorField(field, structure, args),
+        VectorField(field, structure, whole(args)),
         structure,
         flat,
         output_times,
@@ -106,8 +128,12 @@ def solve_ode(
         float(dt_max),
         local_errors,
     )
-    solution = chosen_adjoint.solve(problem)
-    validation.warn_below_rounding(structure, solution.accuracy, stacklevel=3)
+    return _finished(chosen_adjoint.solve(problem), structure, throw)
+
+
+def _finished(solution: Solution, structure: StateStructure, throw: bool) -> Solution:
+    """Return a solution after warnings and errors about it."""
+    validation.warn_below_rounding(structure, solution.accuracy, stacklevel=4)
     if throw and solution.failure is not None:
         raise SolverError(solution.failure.message(solution.status), solution, solution.status, solution.failure)
     return solution

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 import torch
 
 from nde.adjoint.adjoint import Adjoint
+from nde.adjoint.rows import solve_rows_on_tape
 from nde.adjoint.transforms import transforms_active
 from nde.solvers.problem import Problem
 from nde.solvers.record import make_record, make_solution
+from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
 
@@ -32,3 +35,7 @@ class DirectAdjoint(Adjoint):
         outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
         stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
         return make_solution(problem, outputs, record, stats)
+
+    def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:
+        """See `Adjoint.solve_rows`."""
+        return solve_rows_on_tape(problem, dense)

@@ -17,6 +17,8 @@ from torch import Tensor
 from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, find_unknown, gradient_targets
 from nde.adjoint.direct import DirectAdjoint
+from nde.adjoint.gate import Gate
+from nde.adjoint.rows import solve_rows_discretely
 from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
@@ -33,6 +35,8 @@ from nde.solvers.record import (
     retrace,
 )
 from nde.solvers.replay import AutogradReverser
+from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.tape import StepTape, TapingField
 from nde.solvers.time_axis import TimeAxis
@@ -99,6 +103,10 @@ class DiscreteAdjoint(Adjoint):
         passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
         outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *targets, *passed))
         return make_solution(problem, outputs, replay.record, replay.stats)
+
+    def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:
+        """See `Adjoint.solve_rows`; every iteration is replayed, as with ``tape_memory=0``."""
+        return solve_rows_discretely(problem, dense)
 
 
 class _JoinToTape(torch.autograd.Function):
@@ -238,19 +246,6 @@ class _OutputTimes:
                 self.total[step.end] += of_size
 
 
-class _Gate(torch.autograd.Function):
-    """The identity, whose gradient can be shut off for a while."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gate: list[bool]) -> Tensor:
-        ctx.gate = gate
-        return value.view_as(value)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, None]:
-        return (cotangents[0] if ctx.gate[0] else None), None
-
-
 def _pull_on_tape(
     replay: _Replay, y0: Tensor, ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
@@ -260,7 +255,7 @@ def _pull_on_tape(
     # y0 and ts may depend on the targets. That path belongs to the caller's graph, not to these cotangents; but further
     # derivatives of these need it, so that it is shut for now and not cut.
     gate = [False]
-    start, times = (_Gate.apply(tensor, gate) if tensor.requires_grad else tensor for tensor in (y0, ts))
+    start, times = (Gate.apply(tensor, gate) if tensor.requires_grad else tensor for tensor in (y0, ts))
     axis = TimeAxis(problem.times, times if ts.requires_grad else None)
     retraced = dataclasses.replace(problem, field=vector_field, y0=start, ts=times)
     outputs = retrace(retraced, axis, record.steps)

@@ -4,10 +4,13 @@ Nothing here knows how gradients are made (`nde.adjoint`) or what they are used 
 """
 
 from nde.solvers.controllers import Controller, FixedStep, IController, PIController, PIDController, StepTo
+from nde.solvers.events import Event, FoundEvents
 from nde.solvers.explicit import ExplicitRungeKutta
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, StepResult
 from nde.solvers.registry import find_method, method_names, register_method
+from nde.solvers.rows.field import PerSample
+from nde.solvers.rows.solution import RowSolution, RowStats
 from nde.solvers.solution import Solution, Stats, Steps
 from nde.solvers.status import Failure, SolverError, Status
 from nde.solvers.tableau import ButcherTableau, DenseOutput
@@ -16,13 +19,18 @@ __all__ = [
     "ButcherTableau",
     "Controller",
     "DenseOutput",
+    "Event",
     "ExplicitRungeKutta",
     "Failure",
+    "FoundEvents",
     "FixedStep",
     "IController",
     "Method",
     "PIController",
     "PIDController",
+    "PerSample",
+    "RowSolution",
+    "RowStats",
     "Solution",
     "SolverError",
     "Stats",

@@ -14,6 +14,7 @@ from nde.solvers.explicit_reverse import ExplicitReverser
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, Reversal, Scalar, StepResult, StepReverser
 from nde.solvers.norms import Quotient
+from nde.solvers.rows.buffer import RowBuffer
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
 
@@ -32,6 +33,7 @@ class ExplicitRungeKutta(Method):
     def __init__(self, name: str, tableau: ButcherTableau, error_order: int | None = None) -> None:
         self.name = name
         self.uses_tapes = True
+        self.rows = True
         self.tableau = tableau
         self.order = tableau.order
         self.error_order = error_order
@@ -53,9 +55,9 @@ class ExplicitRungeKutta(Method):
         """Return the first stage, which is the slope."""
         return carry
 
-    def workspace(self, y: Tensor) -> StageBuffer:
+    def workspace(self, y: Tensor) -> StageBuffer | RowBuffer:
         """Return a stage buffer."""
-        return StageBuffer(self.tableau, y)
+        return StageBuffer(self.tableau, y) if y.dim() == 1 else RowBuffer(self.tableau, y)
 
     def reverser(self, reversal: Reversal, workspace: StageBuffer) -> StepReverser:
         """Return the transposed tableau: see `nde.solvers.explicit_reverse`."""
@@ -65,6 +67,8 @@ class ExplicitRungeKutta(Method):
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, carry: Any, workspace: Any = None
     ) -> StepResult:
         """See `Method.step`."""
+        if isinstance(workspace, RowBuffer):
+            return self._step_rows(workspace, field, t, h, y, carry)
         if workspace is not None:
             return self._step_in(workspace, field, float(t), float(h), y, carry)
         tableau = self.tableau
@@ -106,6 +110,25 @@ class ExplicitRungeKutta(Method):
             stiffness = Quotient((stages[high], stages[low]), (kept[high], kept[low]))
         return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
 
+    def _step_rows(self, buffer: RowBuffer, field: VectorField, t: Any, h: Any, y: Tensor, carry: Tensor) -> StepResult:
+        tableau, stages = self.tableau, buffer.stages
+        times = buffer.times(t, h, field.structure.time_dtype)
+        h = h.to(y.dtype).expand_as(y).contiguous()
+        stages[0].copy_(carry)
+        arguments, last = [y], carry
+        for index in range(1, tableau.stages):
+            argument = buffer.combine(index, y, h)
+            last = field(times[index], argument)
+            stages[index].copy_(last)
+            arguments.append(argument)
+        y1 = arguments[-1] if tableau.fsal else buffer.combine(tableau.stages, y, h)
+        errors = buffer.error_rows(h) if tableau.errors else None
+        stiffness = None
+        if tableau.stiffness_stages is not None:
+            low, high = tableau.stiffness_stages
+            stiffness = Quotient((stages[high], stages[low]), (arguments[high], arguments[low]))
+        return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
+
     def interpolate(
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, result: StepResult, thetas: Sequence[Scalar]
     ) -> Tensor:
@@ -118,9 +141,14 @@ class ExplicitRungeKutta(Method):
             for index, c in enumerate(dense.extra_c, start=self.tableau.stages):
                 buffer.stages[index].copy_(field(t + c * h, buffer.argument(index, y, h)))
             return buffer.outputs(y, h, [float(theta) for theta in thetas])
-        stages = list(result.interior)
+        stages = list(result.interior.stages if isinstance(result.interior, RowBuffer) else result.interior)
         for c, row in zip(dense.extra_c, dense.extra_a, strict=True):
             stages.append(field(t + c * h, _combine(y, h, row, stages)))
+        if y.dim() == 2:  # one row per sample, each at its own fractions
+            theta = torch.stack([torch.as_tensor(theta) for theta in thetas]).to(y.dtype)
+            rows = torch.tensor(dense.coefficients, dtype=y.dtype, device=y.device)
+            powers = torch.cat([theta**degree for degree in range(1, rows.shape[1] + 1)], -1)
+            return y + h * torch.einsum("kns,snm->knm", powers @ rows.T, torch.stack(stages))
         return torch.stack([_combine(y, h, dense_weights(dense.coefficients, theta), stages) for theta in thetas])
 
 

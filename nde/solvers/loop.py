@@ -130,7 +130,7 @@ def accepted_steps(
             if not accept:
                 progress.rejected += 1
                 if broken and not problem.controller.adaptive:
-                    return fail(Status.NON_FINITE, h)
+                    return fail(Status.NEWTON_FAILED if result.unsolved else Status.NON_FINITE, h)
                 size = next_size
                 continue
             progress.accepted += 1

@@ -33,6 +33,7 @@ class StepResult:
         stiffness: Estimate of the Jacobian's largest eigenvalue in modulus (units 1 / time): a quotient of norms that
             is evaluated by whoever needs it, or a 0-d tensor; None if there is none.
         interior: What `Method.interpolate` needs.
+        unsolved: Whether the equations of an implicit step could not be solved; ``y1`` is then NaN where they were not.
     """
 
     y1: Tensor
@@ -40,6 +41,7 @@ class StepResult:
     errors: Tensor | None
     stiffness: Quotient | Tensor | None
     interior: Any
+    unsolved: bool = False
 
 
 @dataclass(slots=True)
@@ -128,6 +130,8 @@ class Method(ABC):
         carry_is_function_of_state: Whether ``carry`` equals ``start(field, t, y)`` of the step's end, so that a record
             need not store it.
         uses_tapes: Whether its reverser can use the tapes of evaluations that the forward pass kept.
+        rows: Whether `step` and `interpolate` also take one row per sample: ``y`` of shape ``(n, m)``, times, sizes and
+            thetas of shape ``(n, 1)``.
         source: Where it was published.
     """
 
@@ -139,6 +143,7 @@ class Method(ABC):
     stability: float | None = None
     carry_is_function_of_state: bool = True
     uses_tapes: bool = False
+    rows: bool = False
     source: str = ""
 
     @abstractmethod

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 from nde.solvers import tableaus
 from nde.solvers.explicit import ExplicitRungeKutta
+from nde.solvers.implicit import ImplicitRungeKutta
 from nde.solvers.method import Method
+from nde.solvers.tableaus import implicit
 
 __all__ = ["find_method", "method_names", "register_method", "suggestion"]
 
@@ -78,3 +80,16 @@ for _name, _tableau, _error_order in (
     ("dopri8", tableaus.DOPRI8, 8),
 ):
     register_method(ExplicitRungeKutta(_name, _tableau, _error_order))
+
+for _name, _implicit_tableau in (
+    ("implicit_euler", implicit.IMPLICIT_EULER),
+    ("implicit_midpoint", implicit.IMPLICIT_MIDPOINT),
+    ("trapezoid", implicit.TRAPEZOID),
+    ("sdirk2", implicit.SDIRK2),
+    ("trbdf2", implicit.TRBDF2),
+    ("radau_iia3", implicit.RADAU_IIA3),
+    ("gauss4", implicit.GAUSS4),
+    ("radau_iia5", implicit.RADAU_IIA5),
+    ("gauss6", implicit.GAUSS6),
+):
+    register_method(ImplicitRungeKutta(_name, _implicit_tableau))

@@ -53,6 +53,7 @@ class Steps:
         set_point: Error ratio at which the controller keeps the step size; None for fixed steps.
         stability: Length of the method's stability interval on the negative real axis: where ``stiffness * |h|`` comes
             near it, stability and not accuracy limits the step. None if not known.
+        sample: Sample that each step belongs to, where every sample has steps of its own; None otherwise.
     """
 
     t: Tensor
@@ -63,6 +64,7 @@ class Steps:
     error_order: int | None
     set_point: float | None
     stability: float | None
+    sample: Tensor | None = None
 
     def __len__(self) -> int:
         return self.t.shape[0]

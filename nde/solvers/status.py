@@ -19,6 +19,7 @@ class Status(enum.Enum):
     MAX_STEPS = "the limit on attempted steps was reached"
     STEP_UNDERFLOW = "the step size fell below what the time axis can resolve, or below dt_min"
     NON_FINITE = "the field, or the state, became NaN or infinite"
+    NEWTON_FAILED = "the equations of an implicit step could not be solved"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Failure:
             return (
                 f"step size fell to {abs(self.h):.3g} {where} {after}: the solution seems to blow up or to be stiff "
                 f"there{stiff}. Loosen rtol and atol, end the span earlier, or inspect error.solution."
+            )
+        if status is Status.NEWTON_FAILED:
+            return (
+                f"the equations of an implicit step could not be solved {where}, with a step size of {self.h:.3g}, "
+                f"{after}: Newton's iteration did not converge, or its matrix is singular. Try a smaller step, and "
+                "check that the field is smooth there; error.solution holds everything up to there."
             )
         return (
             f"the field or the state became NaN or infinite {where}, with a step size of {self.h:.3g}, {after}. "

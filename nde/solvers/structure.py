@@ -101,31 +101,45 @@ class StateStructure:
         if isinstance(example, Tensor) and example.dtype == self.dtype:
             self.plain_shape = example.shape
 
-    def flatten(self, value: State, name: str) -> Tensor:
-        """Return ``value`` as a vector of shape ``(size,)``.
+    @staticmethod
+    def paths(value: State, name: str) -> list[tuple[str, Tensor]]:
+        """Return the tensors of a state, each with the text that leads to it."""
+        return list(_walk(value, name))
+
+    def flatten(self, value: State, name: str, lead: tuple[int, ...] = ()) -> Tensor:
+        """Return ``value`` as a vector of shape ``(*lead, size)``.
 
         Args:
-            value: State of this structure.
+            value: State of this structure, with the leading axes ``lead`` on every leaf.
             name: What error messages call it.
+            lead: Lengths of the leading axes.
 
         Raises:
             TypeError: The nesting or a dtype differs.
             ValueError: A shape differs.
         """
         parts: list[Tensor] = []
-        self._collect(value, self.nesting, name, iter(self.leaves), parts)
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        self._collect(value, self.nesting, name, iter(self.leaves), parts, lead)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def _collect(self, value: State, nesting: Any, name: str, leaves: Iterator[_Leaf], parts: list[Tensor]) -> None:
+    def _collect(
+        self,
+        value: State,
+        nesting: Any,
+        name: str,
+        leaves: Iterator[_Leaf],
+        parts: list[Tensor],
+        lead: tuple[int, ...],
+    ) -> None:
         if nesting is None:
             leaf = next(leaves)
-            parts.append(self._flat_leaf(value, leaf, name))
+            parts.append(self._flat_leaf(value, leaf, name, lead))
         elif isinstance(nesting, dict):
             if not isinstance(value, dict) or value.keys() != nesting.keys():
                 given = f"keys {sorted(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
                 raise TypeError(f"{name} must be a dict with keys {sorted(map(str, nesting))}, but is {given}.")
             for key, inner in nesting.items():
-                self._collect(value[key], inner, f"{name}[{key!r}]", leaves, parts)
+                self._collect(value[key], inner, f"{name}[{key!r}]", leaves, parts, lead)
         else:
             if not isinstance(value, (tuple, list)) or len(value) != len(nesting):
                 count = f" of length {len(value)}" if isinstance(value, (tuple, list)) else ""
@@ -134,19 +148,18 @@ class StateStructure:
                     f"but is a {type(value).__name__}{count}."
                 )
             for index, inner in enumerate(nesting):
-                self._collect(value[index], inner, f"{name}[{index}]", leaves, parts)
+                self._collect(value[index], inner, f"{name}[{index}]", leaves, parts, lead)
 
-    def _flat_leaf(self, value: Any, leaf: _Leaf, name: str) -> Tensor:
+    def _flat_leaf(self, value: Any, leaf: _Leaf, name: str, lead: tuple[int, ...]) -> Tensor:
+        shape = (*lead, *leaf.shape)
         if not isinstance(value, Tensor):
             hint = " Did the function forget to return its result?" if value is None else ""
             raise TypeError(
-                f"{name} must be a tensor of shape {tuple(leaf.shape)}, like {leaf.path}, "
+                f"{name} must be a tensor of shape {shape}, like {leaf.path}, "
                 f"but is {'None' if value is None else 'a ' + type(value).__name__}.{hint}"
             )
-        if value.shape != leaf.shape:
-            raise ValueError(
-                f"{name} must have shape {tuple(leaf.shape)}, like {leaf.path}, but has shape {tuple(value.shape)}."
-            )
+        if value.shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, like {leaf.path}, but has shape {tuple(value.shape)}.")
         if value.dtype != leaf.dtype:
             # autocast lets a field return half precision for a float32 state; that is what its user asked for
             if not (torch.is_autocast_enabled(value.device.type) and value.is_floating_point()):
@@ -159,7 +172,7 @@ class StateStructure:
             # beside real leaves, a cotangent may start at an odd place, where it cannot be viewed as complex numbers
             value = value.resolve_conj()
             value = torch.view_as_real(value) if self._all_complex else torch.stack((value.real, value.imag), -1)
-        return value.reshape(-1).to(self.dtype)
+        return value.reshape(*lead, -1).to(self.dtype)
 
     def unflatten(self, flat: Tensor) -> State:
         """Return the state whose entries are ``flat``, of shape ``(*lead, size)``; leaves get the leading axes too."""
@@ -185,20 +198,20 @@ class StateStructure:
         return type(nesting)(items)
 
     def magnitude(self, flat: Tensor) -> Tensor:
-        """Return the modulus of every entry, shape ``(size,)``; both parts of a complex entry get its modulus."""
+        """Return the modulus of every entry, shape ``(*lead, size)``; both parts of a complex entry get its modulus."""
         if not self.has_complex:
             return flat.abs()
         tiny = torch.finfo(self.dtype).tiny  # keeps the derivative of the root finite at zero
         parts = []
         for leaf in self.leaves:
-            part = flat.narrow(0, leaf.start, leaf.size)
+            part = flat.narrow(-1, leaf.start, leaf.size)
             if leaf.dtype.is_complex:
-                pairs = part.view(-1, 2)
-                modulus = (pairs.square().sum(1, keepdim=True) + tiny).sqrt()
-                parts.append(modulus.expand_as(pairs).reshape(-1))
+                pairs = part.reshape(*part.shape[:-1], -1, 2)
+                modulus = (pairs.square().sum(-1, keepdim=True) + tiny).sqrt()
+                parts.append(modulus.expand_as(pairs).reshape(part.shape))
             else:
                 parts.append(part.abs())
-        return torch.cat(parts)
+        return torch.cat(parts, -1)
 
     def spread(self, value: Any, name: str) -> float | Tensor:
         """Return a number, or a structure of numbers / tensors like the state, as a float or a vector ``(size,)``.

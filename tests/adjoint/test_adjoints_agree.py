@@ -62,7 +62,9 @@ def test_adjoints_agree_to_rounding_at_adaptive_steps(method: str, times: tuple[
     assert other.stats.n_accepted == one.stats.n_accepted > 1
     # the estimates differ by rounding, 1e-10 in units of the tolerance, which is 1e-6 of an estimate that is 1e-4 of it
     torch.testing.assert_close(one.steps.h, other.steps.h, rtol=1e-6, atol=0)
-    assert_equal(discrete, direct, 10 * ROUNDING_OF_ERRORS)
+    # an error estimate goes with the step size to the power of up to 8, and so does the difference of its gradients
+    apart = float((one.steps.h / other.steps.h - 1).abs().max())
+    assert_equal(discrete, direct, 10 * ROUNDING_OF_ERRORS + 20 * apart)
 
 
 @pytest.mark.parametrize("method", ["bosh3", "tsit5", "dopri8"])

@@ -1,0 +1,1 @@
+"""Solves with a step size per sample, and solves with events: one loop over rows."""

@@ -1,0 +1,91 @@
+"""Step-size control of many rows at once, on host vectors; the same rules as `nde.solvers.controllers`."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy
+
+from nde.solvers.controllers import Controller, ControllerState, PIDController
+
+__all__ = ["RowControl", "row_control"]
+
+Vector = numpy.ndarray
+
+
+class RowControl(ABC):
+    """What a controller remembers of the rows that are at work."""
+
+    @abstractmethod
+    def decide(self, h: Vector, ratio: Vector) -> tuple[Vector, Vector]:
+        """Return which steps of (positive) sizes ``h`` are accepted, and the sizes to try next."""
+
+    @abstractmethod
+    def keep(self, index: Vector) -> None:
+        """Forget all rows but those at these places."""
+
+
+def row_control(controller: Controller, error_order: int, count: int) -> RowControl:
+    """Return the memory of a controller for a number of rows."""
+    if isinstance(controller, PIDController) and type(controller).begin is PIDController.begin:
+        return _PIDRows(controller, error_order, count)
+    return _OneByOne([controller.begin(error_order) for _ in range(count)])
+
+
+class _PIDRows(RowControl):
+    def __init__(self, controller: PIDController, error_order: int, count: int) -> None:
+        gains = controller
+        self._controller = controller
+        self._order = error_order
+        self._one = -(gains.p + gains.i + gains.d) / error_order
+        self._two = (gains.p + 2 * gains.d) / error_order
+        self._three = -gains.d / error_order
+        self._last = numpy.ones(count)
+        self._second_last = numpy.ones(count)
+        self._rejected = numpy.zeros(count, dtype=bool)
+
+    def decide(self, h: Vector, ratio: Vector) -> tuple[Vector, Vector]:
+        control = self._controller
+        broken = ~numpy.isfinite(ratio)
+        some_broken = bool(broken.any())
+        if some_broken:
+            ratio = numpy.where(broken, math.inf, ratio)
+        ratio = numpy.maximum(ratio, 1e-10)
+        accept = ratio <= 1
+        factor = control.safety * ratio**self._one
+        if self._two:
+            factor *= self._last**self._two
+        if self._three:
+            factor *= self._second_last**self._three
+        largest = numpy.where(self._rejected, 1.0, control.max_factor)
+        factor = numpy.minimum(numpy.maximum(factor, control.min_factor), largest)
+        all_accepted = bool(accept.all())
+        if not all_accepted:
+            retry = control.safety * ratio ** (-1 / self._order)
+            retry = numpy.minimum(numpy.maximum(retry, control.min_factor), 1.0)
+            factor = numpy.where(accept, factor, retry)
+        if self._two or self._three:
+            self._second_last = numpy.where(accept, self._last, self._second_last)
+            self._last = numpy.where(accept, numpy.maximum(ratio, 1e-4), self._last)
+        self._rejected = ~accept
+        return accept, h * factor
+
+    def keep(self, index: Vector) -> None:
+        self._last, self._second_last = self._last[index], self._second_last[index]
+        self._rejected = self._rejected[index]
+
+
+class _OneByOne(RowControl):
+    """Any controller, one state per row."""
+
+    def __init__(self, states: list[ControllerState]) -> None:
+        self._states = states
+
+    def decide(self, h: Vector, ratio: Vector) -> tuple[Vector, Vector]:
+        decisions = [state.decide(float(a), float(b)) for state, a, b in zip(self._states, h, ratio, strict=True)]
+        accept = numpy.array([decision.accept for decision in decisions], dtype=bool)
+        return accept, numpy.array([decision.h for decision in decisions])
+
+    def keep(self, index: Vector) -> None:
+        self._states = [self._states[place] for place in index]

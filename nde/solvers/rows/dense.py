@@ -1,0 +1,128 @@
+"""The dense output of a row solve: the steps that are asked for are taken again, all of them in one batch."""
+
+from __future__ import annotations
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.rows.loop import RowRecord
+from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
+from nde.solvers.structure import State
+
+__all__ = ["RowDense"]
+
+
+class RowDense:
+    """Evaluates the solution anywhere.
+
+    Args:
+        problem: The problem.
+        states: States at the ends of all accepted steps, in the order of the record, on the user's tape.
+        record: What happened.
+    """
+
+    def __init__(self, problem: RowProblem, states: Tensor, record: RowRecord) -> None:
+        self.problem = problem
+        self.stepper = RowStepper(problem.method, problem.layout)
+        none = [numpy.empty(0)]
+        sample = numpy.concatenate([step.rows for step in record.steps] or none).astype(int)
+        t, h = (numpy.concatenate([getattr(step, name) for step in record.steps] or none) for name in ("t", "h"))
+        t1 = numpy.concatenate([step.t1 for step in record.steps] or none)
+        # steps of one sample follow each other in the order in which they were recorded
+        order = numpy.argsort(sample, kind="stable")
+        self._sample, self._t, self._h, self._t1 = sample[order], t[order], h[order], t1[order]
+        count = problem.layout.count
+        self._first = numpy.searchsorted(self._sample, numpy.arange(count))
+        self._behind = numpy.searchsorted(self._sample, numpy.arange(count), side="right")
+        opens = numpy.zeros(len(order), dtype=bool)
+        opens[self._first[self._first < self._behind]] = True
+        before = numpy.where(opens, self._sample, count + numpy.roll(order, 1))
+        self._starts = torch.cat([problem.y0, states]).index_select(0, torch.from_numpy(before).to(states.device))
+
+    def state(self, t: Tensor | float) -> State:
+        """Return the states at times; see `RowSolution.__call__`."""
+        return self._evaluate(t, slope=False)
+
+    def derivative(self, t: Tensor | float) -> State:
+        """Return the derivatives by time."""
+        return self._evaluate(t, slope=True)
+
+    def _evaluate(self, t: Tensor | float, slope: bool) -> State:
+        layout, y0 = self.problem.layout, self.problem.y0
+        whole = layout.samples is None
+        asked = torch.as_tensor(t, dtype=torch.float64, device=y0.device)
+        if not whole and asked.dim() and asked.shape[-1] not in (1, layout.count):
+            raise ValueError(
+                f"t must be a number or have a last axis of length {layout.count} (the samples) or 1, "
+                f"but has the shape {tuple(asked.shape)}."
+            )
+        lead = asked.shape if whole else asked.shape[:-1]
+        times = asked.expand(*lead, layout.count) if not whole else asked.unsqueeze(-1)
+        times = times.reshape(-1, layout.count)
+        host = times.detach().cpu().numpy()
+        steps = numpy.stack([self._find(host[:, sample], sample) for sample in range(layout.count)], 1).reshape(-1)
+        unique, place = numpy.unique(steps, return_inverse=True)
+        picked = torch.from_numpy(unique).to(y0.device)
+        field = self.problem.field.of(self._sample[unique])
+        start, size = as_column(self._t[unique], y0.device), as_column(self._h[unique], y0.device)
+        y = self._starts.index_select(0, picked)
+        flat_times = times.reshape(-1, 1)
+        if whole:
+            parts = [
+                self._at(field, start[i : i + 1], size[i : i + 1], y[i : i + 1], flat_times[place == i], slope)
+                for i in range(len(unique))
+            ]
+            order = numpy.argsort(numpy.concatenate([numpy.flatnonzero(place == i) for i in range(len(unique))]))
+            values = torch.cat(parts)[torch.from_numpy(order).to(y0.device)]
+            return layout.row.unflatten(values.view(*lead, -1))
+        values = self._at(field, start, size, y, flat_times, slope, torch.from_numpy(place).to(y0.device))
+        return layout.to_state(values.view(*lead, layout.count, -1))
+
+    def _at(
+        self,
+        field: object,
+        start: Tensor,
+        size: Tensor,
+        y: Tensor,
+        times: Tensor,
+        slope: bool,
+        place: Tensor | None = None,
+    ) -> Tensor:
+        """Take steps again and return their dense output at times, each in the step at its place."""
+        stepper = self.stepper
+        carry = stepper.start(field, start, y)  # type: ignore[arg-type]
+        result = stepper.step(field, start, size, y, carry)  # type: ignore[arg-type]
+        if place is None:
+            place = torch.zeros(times.shape[0], dtype=torch.int64, device=y.device)
+        starts, sizes, states = start[place], size[place], y[place]
+        part = stepper.take(result, place)
+
+        def value(theta: Tensor) -> Tensor:
+            return stepper.interpolate(field, starts, sizes, states, part, theta)  # type: ignore[arg-type]
+
+        theta = (times - starts) / sizes
+        if not slope:
+            return value(theta)
+        tangent: Tensor = torch.func.jvp(value, (theta,), (1 / sizes,))[1]
+        return tangent
+
+    def _find(self, times: numpy.ndarray, sample: int) -> numpy.ndarray:
+        """Return the step of a sample that holds each time."""
+        first, behind = int(self._first[sample]), int(self._behind[sample])
+        if first == behind:
+            raise ValueError(f"t: sample {sample} took no step, so that its solution is known nowhere but at ts[0].")
+        begin, end = self._t[first], self._t1[behind - 1]
+        low, high = min(begin, end), max(begin, end)
+        room = 4 * numpy.spacing(max(abs(low), abs(high)))
+        outside = ~((times >= low - room) & (times <= high + room))
+        if outside.any():
+            which = "" if self.problem.layout.samples is None else f" of sample {sample}"
+            raise ValueError(
+                f"t must lie in the span{which} that was solved, from {begin:.10g} to {end:.10g}, "
+                f"but is {times[outside][0]:.10g}."
+            )
+        direction = 1.0 if end >= begin else -1.0
+        ends = self._t1[first:behind] * direction
+        found = numpy.searchsorted(ends, times * direction, side="left")
+        return numpy.minimum(found, behind - first - 1) + first

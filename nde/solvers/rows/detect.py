@@ -1,0 +1,228 @@
+"""Finds the events of a step: which conditions changed their sign, and where."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.method import StepResult
+from nde.solvers.rows.field import RowField
+from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
+from nde.solvers.rows.steps import Hits, condition_values
+
+__all__ = ["EventWatch"]
+
+Vector = numpy.ndarray
+_MOST_ITERATIONS = 120
+
+
+class EventWatch:
+    """Remembers the signs of all conditions for every sample.
+
+    Args:
+        problem: The problem.
+        stepper: The method.
+    """
+
+    def __init__(self, problem: RowProblem, stepper: RowStepper) -> None:
+        self.problem = problem
+        self.stepper = stepper
+        self.signs: list[Vector] = []
+        self.counts = [numpy.zeros(problem.layout.count, dtype=int) for _ in problem.events]
+
+    def begin(self, field: RowField, t: Tensor, y: Tensor) -> None:
+        """Look at the initial states."""
+        for event in self.problem.events:
+            self.signs.append(_signs(condition_values(event, field, t, y)))
+
+    @torch.no_grad()
+    def find(
+        self, rows: Vector, t: Vector, h: Vector, y: Tensor, slope: Callable[[], Tensor], result: StepResult
+    ) -> list[Hits]:
+        """Return the occurrences in steps of these rows, and remember the signs at their ends.
+
+        Args:
+            rows: The samples.
+            t, h: Beginnings and sizes of their steps.
+            y: States there.
+            slope: Returns the slopes there.
+            result: What the method returned.
+        """
+        problem = self.problem
+        field = problem.field.of(rows)
+        times, sizes = as_column(t, y.device), as_column(h, y.device)
+        found: list[Hits] = []
+        for index, event in enumerate(problem.events):
+            before = self.signs[index][rows]
+            if (before == 0).any():
+                before = numpy.where(before == 0, self._leaving(index, field, times, y, slope(), h), before)
+            edges = numpy.linspace(0.0, 1.0, event.checks + 2)
+            places, entries, lows, highs, signs = [], [], [], [], []
+            for low, high in itertools.pairwise(edges.tolist()):
+                after = self._signs_at(index, field, times, sizes, y, result, high)
+                changed = (before != 0) & (after != before)
+                if event.direction:
+                    changed &= before == -event.direction
+                place, entry = numpy.nonzero(changed)
+                places.append(place)
+                entries.append(entry)
+                lows.append(numpy.full(place.shape, low))
+                highs.append(numpy.full(place.shape, high))
+                signs.append(before[place, entry])
+                before = after
+            self.signs[index][rows] = before
+            place, entry = numpy.concatenate(places), numpy.concatenate(entries)
+            if place.size:
+                bracket = numpy.concatenate(lows), numpy.concatenate(highs), numpy.concatenate(signs)
+                theta, derivative = self._locate(index, rows, t, h, y, result, place, entry, *bracket)
+                found.append(Hits(index, place, entry, theta, derivative, numpy.zeros(place.shape, dtype=bool)))
+        return self._in_order(found, rows)
+
+    def _in_order(self, found: list[Hits], rows: Vector) -> list[Hits]:
+        """Decide what each occurrence does, and drop those behind one that ends its step."""
+        if not found:
+            return found
+        owner = numpy.concatenate([numpy.full(hits.places.shape, number) for number, hits in enumerate(found)])
+        position = numpy.concatenate([numpy.arange(hits.places.size) for hits in found])
+        place = numpy.concatenate([hits.places for hits in found])
+        theta = numpy.concatenate([hits.thetas for hits in found])
+        kept = [numpy.zeros(hits.places.shape, dtype=bool) for hits in found]
+        closed: set[int] = set()
+        for item in numpy.lexsort((theta, place)):
+            where = int(place[item])
+            if where in closed:
+                continue
+            hits = found[owner[item]]
+            event, sample = self.problem.events[hits.event], rows[where]
+            self.counts[hits.event][sample] += 1
+            final = bool(event.terminal) and self.counts[hits.event][sample] >= int(event.terminal)
+            kept[owner[item]][position[item]] = True
+            if final or event.apply is not None:
+                hits.alters[position[item]] = True
+                closed.add(where)
+        selected = []
+        for hits, keep in zip(found, kept, strict=True):
+            if keep.any():
+                parts = (hits.places, hits.entries, hits.thetas, hits.slopes, hits.alters)
+                selected.append(Hits(hits.event, *(part[keep] for part in parts)))
+        return selected
+
+    def ended(self, hits: Hits, rows: Vector) -> Vector:
+        """Return which of the occurrences end the solve of their sample."""
+        terminal = self.problem.events[hits.event].terminal
+        if not terminal:
+            return numpy.zeros(hits.places.shape, dtype=bool)
+        return hits.alters & (self.counts[hits.event][rows[hits.places]] >= int(terminal))
+
+    @torch.no_grad()
+    def restart(self, rows: Vector, hits: Hits, t: Tensor, y: Tensor) -> None:
+        """Look at the states after jumps.
+
+        Args:
+            rows: The samples that jumped.
+            hits: The occurrences, of these samples alone.
+            t: Times, shape ``(rows, 1)``.
+            y: States after the jumps.
+        """
+        for index, event in enumerate(self.problem.events):
+            values = condition_values(event, self.problem.field.of(rows), t, y)
+            signs = _signs(values)
+            if index == hits.event:
+                # the event's own value is zero but for its location's rounding: its sign is decided by where it goes
+                own = values.abs()[torch.arange(len(rows)), torch.from_numpy(hits.entries).to(values.device)]
+                scale = numpy.abs(hits.slopes) * 1e3 * torch.finfo(y.dtype).eps
+                near = own.double().cpu().numpy() <= scale
+                signs[numpy.flatnonzero(near), hits.entries[near]] = 0
+            self.signs[index][rows] = signs
+
+    def _leaving(self, index: int, field: RowField, t: Tensor, y: Tensor, slope: Tensor, h: Vector) -> Vector:
+        """Return the signs that conditions which are zero take on at once."""
+        event = self.problem.events[index]
+        with torch.enable_grad():
+            time, state = t.detach().requires_grad_(), y.detach().requires_grad_()
+            values = condition_values(event, field, time, state)
+            columns = []
+            for column in values.unbind(1):
+                if not column.requires_grad:
+                    columns.append(torch.zeros_like(column, dtype=torch.float64))
+                    continue
+                by_time, by_state = torch.autograd.grad(
+                    column.sum(), (time, state), retain_graph=True, allow_unused=True
+                )
+                rate = torch.zeros_like(column, dtype=torch.float64)
+                if by_time is not None:
+                    rate = rate + by_time.squeeze(-1)
+                if by_state is not None:
+                    rate = rate + (by_state * slope).sum(-1)
+                columns.append(rate)
+        return numpy.sign(torch.stack(columns, 1).detach().cpu().numpy()) * numpy.sign(h)[:, None]
+
+    def _signs_at(
+        self, index: int, field: RowField, t: Tensor, h: Tensor, y: Tensor, result: StepResult, theta: float
+    ) -> Vector:
+        if theta == 1.0:
+            state = result.y1
+        else:
+            state = self.stepper.interpolate(field, t, h, y, result, torch.full_like(t, theta))
+        return _signs(condition_values(self.problem.events[index], field, t + theta * h, state))
+
+    def _locate(
+        self,
+        index: int,
+        rows: Vector,
+        t: Vector,
+        h: Vector,
+        y: Tensor,
+        result: StepResult,
+        place: Vector,
+        entry: Vector,
+        low: Vector,
+        high: Vector,
+        sign: Vector,
+    ) -> tuple[Vector, Vector]:
+        """Return where conditions change their sign, and their derivatives there, by a bracketed secant method.
+
+        The place returned is the far end of the bracket, on which the sign has changed.
+        """
+        event, stepper = self.problem.events[index], self.stepper
+        places = torch.from_numpy(place).to(y.device)
+        field = self.problem.field.of(rows[place])
+        starts, sizes, states = as_column(t[place], y.device), as_column(h[place], y.device), y[places]
+        part = stepper.take(result, places)
+        column = torch.from_numpy(entry).to(y.device).unsqueeze(-1)
+
+        def value(theta: Vector) -> Vector:
+            fraction = as_column(theta, y.device)
+            state = stepper.interpolate(field, starts, sizes, states, part, fraction)
+            found = condition_values(event, field, starts + fraction * sizes, state).gather(1, column)
+            return found.squeeze(-1).double().cpu().numpy() * sign  # positive before the change
+
+        resolution = 2 * numpy.finfo(float).eps * numpy.maximum(1.0, numpy.abs(t[place] / h[place]))
+        before, after = numpy.abs(value(low)), value(high)
+        for count in range(_MOST_ITERATIONS):
+            if (high - low <= resolution).all():
+                break
+            guess = 0.5 * (low + high)
+            if count % 3:
+                with numpy.errstate(all="ignore"):
+                    secant = low + (high - low) * before / (before - after)
+                secant = numpy.clip(secant, low + 0.5 * resolution, high - 0.5 * resolution)
+                guess = numpy.where(numpy.isfinite(secant), secant, guess)
+            found = value(guess)
+            changed = found <= 0
+            # the end that stays is discounted (Illinois), so that the bracket closes from both sides
+            before = numpy.where(changed, 0.5 * before, found)
+            after = numpy.where(changed, found, 0.5 * after)
+            low, high = numpy.where(changed, low, guess), numpy.where(changed, guess, high)
+        # central differences: their error only slows the correction that uses them, quadratically
+        width = 1e-4 if y.dtype == torch.float64 else 1e-2
+        return high, (value(high + width) - value(high - width)) / (2 * width) * sign
+
+
+def _signs(values: Tensor) -> Vector:
+    signs: Vector = torch.sign(values).double().cpu().numpy()
+    return signs

@@ -1,0 +1,185 @@
+"""The vector field on rows: one row per sample, each at a time of its own.
+
+Finished and failed samples leave the batch, so the field sees the rows that are still at work. What belongs to a sample
+and is no state (a parameter, a control) is passed as `PerSample`, of which the field receives the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.structure import State, StateStructure
+
+__all__ = ["Counter", "PerSample", "RowField", "RowLayout", "whole"]
+
+Rows = numpy.ndarray  # indices of samples, int64
+
+
+@dataclass(frozen=True)
+class PerSample:
+    """An argument with one entry per sample along its first axis, of which a field receives those being evaluated.
+
+    Args:
+        value: A tensor, or a nested tuple / list / dict of tensors, each of shape ``(batch, ...)``.
+    """
+
+    value: State
+
+
+def whole(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return arguments with every `PerSample` replaced by its whole value."""
+    return tuple(arg.value if isinstance(arg, PerSample) else arg for arg in args)
+
+
+def _pick(value: State, index: Tensor) -> State:
+    if isinstance(value, Tensor):
+        return value.index_select(0, index)
+    if isinstance(value, dict):
+        return {key: _pick(item, index) for key, item in value.items()}
+    items = [_pick(item, index) for item in value]
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+class RowLayout:
+    """How a state is laid out as rows.
+
+    Args:
+        structure: Structure of the user's state.
+        samples: Length of the batch axis; None if the whole state is one row.
+        row: Structure of one row: of a sample without the batch axis, or the structure itself.
+    """
+
+    def __init__(self, structure: StateStructure, samples: int | None, row: StateStructure) -> None:
+        self.structure = structure
+        self.samples = samples
+        self.row = row
+        self.count = 1 if samples is None else samples
+        #: rank of the first leaf, batch axis included: times are handed to the field with as many axes
+        self.rank = len(structure.leaves[0].shape)
+
+    def to_rows(self, state: State, name: str, rows: int | None = None) -> Tensor:
+        """Return a state as a matrix with one row per sample."""
+        if self.samples is None:
+            return self.row.flatten(state, name).unsqueeze(0)
+        return self.row.flatten(state, name, (self.count if rows is None else rows,))
+
+    def to_state(self, rows: Tensor) -> State:
+        """Return the state of rows, shape ``(*lead, rows, row size)``; leading axes are kept."""
+        return self.row.unflatten(rows.squeeze(-2) if self.samples is None else rows)
+
+
+@dataclass
+class Counter:
+    """Evaluations of a field: calls, and rows in all of them."""
+
+    calls: int = 0
+    rows: int = 0
+
+
+class RowField:
+    """``field(t, y, *args)`` on rows.
+
+    Args:
+        function: The user's callable.
+        layout: The layout of the state.
+        args: Further arguments.
+        rows: Samples that the rows are; None for all of them.
+        counter: Where evaluations are counted.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        layout: RowLayout,
+        args: tuple[Any, ...],
+        rows: Rows | None = None,
+        counter: Counter | None = None,
+    ) -> None:
+        self.function = function
+        self.layout = layout
+        self.counter = counter or Counter()
+        self.all_args = args
+        self.args = args if layout.samples is not None else whole(args)
+        if layout.samples is not None and any(isinstance(arg, PerSample) for arg in args):
+            if rows is None:
+                self.args = whole(args)
+            else:
+                index = torch.from_numpy(rows).to(layout.structure.device)
+                self.args = tuple(_pick(arg.value, index) if isinstance(arg, PerSample) else arg for arg in args)
+        self._plain = layout.row.plain_shape
+        # rows are already what the user's functions take where a sample is a vector of the working dtype
+        self._direct = layout.samples is not None and layout.rank == 2 and self._plain is not None
+        self._time_dtype = layout.structure.time_dtype
+
+    @property
+    def evaluations(self) -> int:
+        """Number of calls so far."""
+        return self.counter.calls
+
+    @property
+    def structure(self) -> StateStructure:
+        """Structure of one row."""
+        return self.layout.row
+
+    def of(self, rows: Rows) -> RowField:
+        """Return the field of other samples, counted together with this one."""
+        if self.layout.samples is None:
+            return self
+        return RowField(self.function, self.layout, self.all_args, rows, self.counter)
+
+    def arguments(self, t: Tensor, y: Tensor) -> tuple[Tensor, State]:
+        """Return a time and a state as the user's functions see them.
+
+        Args:
+            t: Times, shape ``(rows, 1)``.
+            y: States, shape ``(rows, row size)``.
+        """
+        if self._direct and t.dtype == self._time_dtype:
+            return t, y
+        layout = self.layout
+        time = t.to(dtype=self._time_dtype, device=y.device)
+        if layout.samples is None:
+            return time.reshape(()), layout.row.unflatten(y.squeeze(0))
+        return time.reshape(time.shape[0], *[1] * (layout.rank - 1)), layout.row.unflatten(y)
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        """Evaluate the field.
+
+        Args:
+            t: Times, shape ``(rows, 1)``.
+            y: States, shape ``(rows, row size)``.
+
+        Returns:
+            Their time derivatives, shape ``(rows, row size)``.
+
+        Raises:
+            TypeError: The field returned something of another structure or dtype.
+            ValueError: The field returned another shape.
+        """
+        rows = y.shape[0]
+        self.counter.calls += 1
+        self.counter.rows += rows
+        time, state = self.arguments(t, y)
+        try:
+            value = self.function(time, state, *self.args)
+        except Exception as error:
+            error.add_note(
+                f"raised by the field in its evaluation number {self.counter.calls}, at {rows} of "
+                f"{self.layout.count} samples; it is called as field(t, y{', *args' if self.args else ''})"
+                + ("" if self.layout.samples is None else ", with t and y of the samples that are still at work")
+            )
+            raise
+        if self._direct and isinstance(value, Tensor) and value.shape == y.shape and value.dtype == y.dtype:
+            return value
+        plain = self._plain
+        if plain is not None and isinstance(value, Tensor) and value.dtype == y.dtype:
+            expected = plain if self.layout.samples is None else (rows, *plain)
+            if value.shape == expected:
+                return value.reshape(rows, -1)
+        return self.layout.to_rows(value, "the value of field(t, y)", rows)

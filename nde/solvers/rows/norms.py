@@ -1,0 +1,124 @@
+"""The scaled error norm of every row, and the automatic first step of every row."""
+
+from __future__ import annotations
+
+import math
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.norms import Quotient
+from nde.solvers.rows.field import RowField, RowLayout
+
+__all__ = ["RowNorm", "first_steps"]
+
+_FLOOR = 1e-30
+_NOISE = 100
+_NOTHING = 1e8
+
+
+class RowNorm:
+    """``rms(e / (atol + rtol * max(|y0|, |y1|)))`` over the entries of each row; see `nde.solvers.norms.ErrorNorm`.
+
+    Args:
+        layout: Layout of the state.
+        rtol: Relative tolerance, a number or one value per entry, shape ``(samples, row size)``.
+        atol: Absolute tolerance, likewise.
+    """
+
+    def __init__(self, layout: RowLayout, rtol: float | Tensor, atol: float | Tensor) -> None:
+        self.layout = layout
+        self.rtol = rtol
+        tiny = torch.finfo(layout.structure.dtype).tiny
+        self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
+        self._facts = torch.finfo(layout.structure.dtype)
+        self._ones = torch.ones(layout.row.size, dtype=layout.structure.dtype, device=layout.structure.device)
+
+    def of(self, index: Tensor) -> RowNorm:
+        """Return the norm of other samples."""
+        if isinstance(self.rtol, float) and isinstance(self.atol, float):
+            return self
+        parts = (part if isinstance(part, float) else part.index_select(0, index) for part in (self.rtol, self.atol))
+        return RowNorm(self.layout, *parts)
+
+    def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
+        """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(rows, row size)``."""
+        magnitude = self.layout.row.magnitude
+        larger = torch.maximum(magnitude(y0), magnitude(y1))
+        return larger * self.rtol + self.atol
+
+    def mean_square(self, value: Tensor) -> Tensor:
+        """Return the mean square over the entries of each row, shape ``(rows,)``."""
+        return self.sums(value.square()) / self.layout.row.entries
+
+    def sums(self, value: Tensor) -> Tensor:
+        """Return the sum over the entries of each row; with narrow rows, a product is the fastest way to it."""
+        return value @ self._ones
+
+    def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+        """Return the error of every row in units of the tolerance, shape ``(rows,)``.
+
+        Args:
+            errors: Embedded differences, shape ``(estimates, rows, row size)``.
+            y0: States at the beginning.
+            y1: States at the end.
+        """
+        squares = self.mean_square(errors / self.scale(y0, y1))
+        if squares.shape[0] == 1:
+            return (squares[0] + _FLOOR).sqrt()
+        return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR).sqrt()
+
+    def local_error(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+        """Return the error vector of every row, whose scaled norm is `ratio`."""
+        if errors.shape[0] == 1:
+            return errors[0]
+        fifth, third = self.mean_square(errors / self.scale(y0, y1))
+        return errors[0] * ((fifth + _FLOOR) / (fifth + 0.01 * third + _FLOOR)).sqrt().unsqueeze(-1)
+
+    def stiffness(self, estimate: Quotient | Tensor | None, y1: Tensor) -> Tensor | None:
+        """Return the stiffness estimate of every row, shape ``(rows,)``."""
+        if not isinstance(estimate, Quotient):
+            return estimate
+        upper, lower = estimate.upper[0] - estimate.upper[1], estimate.lower[0] - estimate.lower[1]
+        with torch.no_grad():
+            floor = self.sums(y1.square()) * (_NOISE * self._facts.eps) ** 2 + _NOTHING * self._facts.tiny
+        top = upper.square().sum(-1) + self._facts.tiny
+        return (top / torch.maximum(self.sums(lower.square()), floor)).sqrt()
+
+
+def finite_rows(y: Tensor) -> Tensor:
+    """Return which rows hold finite numbers only."""
+    return torch.isfinite(y).all(-1)
+
+
+@torch.no_grad()
+def first_steps(
+    field: RowField, norm: RowNorm, t: Tensor, span: numpy.ndarray, y: Tensor, slope: Tensor, error_order: int
+) -> tuple[numpy.ndarray, float]:
+    """Return positive sizes of the first steps, NaN where the field is not finite, and the scaled norm of the state.
+
+    See `nde.solvers.initial_step.first_step`.
+    """
+    scale = norm.scale(y, y)
+    size_of_state = norm.mean_square(y / scale).double().sqrt().cpu().numpy()
+    size_of_slope = norm.mean_square(slope / scale).double().sqrt().cpu().numpy()
+    lengths = numpy.abs(span)
+    with numpy.errstate(all="ignore"):
+        huge = ~(numpy.isfinite(size_of_slope) & numpy.isfinite(size_of_state))
+        finite = (finite_rows(slope) & finite_rows(y)).cpu().numpy()
+        guess = 0.01 * size_of_state / size_of_slope
+        guess = numpy.where(numpy.minimum(size_of_state, size_of_slope) < 1e-5, 1e-6, guess)
+        guess = numpy.minimum(numpy.where(huge, 1e-6, guess), lengths)
+        signed = torch.from_numpy(numpy.copysign(guess, span)).to(y.device).unsqueeze(-1)
+        probe = field(t + signed, y + slope * signed.to(y.dtype))
+        curvature = norm.mean_square((probe - slope) / scale).double().sqrt().cpu().numpy() / guess
+        steepest = numpy.maximum(size_of_slope, curvature)
+        by_order = numpy.where(
+            steepest <= 1e-15, numpy.maximum(1e-6, guess * 1e-3), (0.01 / steepest) ** (1 / error_order)
+        )
+        size = numpy.minimum(numpy.minimum(100 * guess, by_order), lengths)
+        size = numpy.where(numpy.isfinite(curvature), size, guess)
+        size = numpy.where(huge, numpy.where(finite, guess, math.nan), size)
+    usable = size_of_state[numpy.isfinite(size_of_state)]
+    return size, float(usable.max()) if usable.size else 0.0

@@ -1,0 +1,227 @@
+"""What a row solve returns: per sample, or of a state as a whole that was watched for events."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.events import FoundEvents
+from nde.solvers.rows.dense import RowDense
+from nde.solvers.rows.loop import RowOutputs, RowRecord
+from nde.solvers.rows.problem import RowProblem
+from nde.solvers.solution import Solution, Stats, Steps
+from nde.solvers.status import Status
+from nde.solvers.structure import State
+
+__all__ = ["RowSolution", "RowStats", "make_row_solution"]
+
+
+@dataclass
+class RowStats(Stats):
+    """Cost of a row solve.
+
+    Attributes:
+        n_sample_evals: Evaluations of the field, counted once for each sample.
+        accepted: Accepted steps of each sample, shape ``(samples,)``.
+        rejected: Rejected steps of each sample.
+    """
+
+    n_sample_evals: int = 0
+    accepted: Tensor | None = None
+    rejected: Tensor | None = None
+
+
+class RowSteps(Steps):
+    """One value per accepted step of a sample; see `Steps`. The constants are put together when they are asked for.
+
+    Args:
+        record: What happened.
+        like: A tensor of the dtype and on the device of the state.
+        sample: Whether steps belong to samples.
+        outputs: The other attributes of `Steps`.
+    """
+
+    def __init__(self, record: RowRecord, like: Tensor, sample: bool, **outputs: Any) -> None:
+        for name, value in {**outputs, "_record": record, "_like": like, "_with_samples": sample}.items():
+            object.__setattr__(self, name, value)
+
+    def _joined(self, name: str) -> numpy.ndarray:
+        record: RowRecord = self._record  # type: ignore[attr-defined]
+        return numpy.concatenate([getattr(step, name) for step in record.steps] or [numpy.empty(0)])
+
+    @functools.cached_property
+    def t(self) -> Tensor:
+        """Beginnings of the steps."""
+        return torch.from_numpy(self._joined("t")).to(self._like)  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def h(self) -> Tensor:
+        """Signed sizes."""
+        return torch.from_numpy(self._joined("h")).to(self._like)  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def sample(self) -> Tensor | None:
+        """Sample that each step belongs to; None where the state is a whole."""
+        if not self._with_samples:  # type: ignore[attr-defined]
+            return None
+        return torch.from_numpy(self._joined("rows").astype(numpy.int64, copy=False)).to(self._like.device)  # type: ignore[attr-defined]
+
+
+class RowSolution(Solution):
+    """The solutions of all samples, as far as they were computed.
+
+    As `Solution`, and:
+
+    Attributes:
+        ts: Output times as they were given.
+        t1: Times that were reached, shape ``(samples,)``; a number where the state is a whole.
+        status: ``SUCCESS``, or the status of the first sample that failed.
+        statuses: How each sample ended.
+        failures: Where the samples failed that did, by sample.
+        events: The occurrences of each event that was watched for.
+    """
+
+    def __init__(
+        self, problem: RowProblem, outputs: RowOutputs, record: RowRecord, steps: Steps, stats: RowStats
+    ) -> None:
+        failed = next((status for status in record.statuses if status is not Status.SUCCESS), Status.SUCCESS)
+        self.ts = problem.ts
+        self.steps = steps
+        self.stats = stats
+        self.status = failed
+        self.statuses = tuple(record.statuses)
+        self.failures = record.failures
+        self.failure = next(iter(record.failures.values()), None)
+        self.accuracy = 1 / record.size_of_state if record.size_of_state > 0 else math.inf
+        whole = problem.layout.samples is None
+        self.t1 = float(record.t1[0]) if whole else torch.from_numpy(record.t1)  # type: ignore[assignment]
+        self._problem = problem
+        self._outputs = outputs
+        self._record = record
+
+    @property
+    def succeeded(self) -> Tensor:
+        """Which samples reached the end of their span, or an event that ends their solve; shape ``(samples,)``."""
+        return torch.tensor([status is Status.SUCCESS for status in self.statuses])
+
+    @functools.cached_property
+    def ys(self) -> State:
+        """States at ``ts``: the structure of ``y0`` with a leading axis ``T``.
+
+        NaN at times that were not reached, because a solve failed or ended at an event, and behind the last time of a
+        sample with fewer times than others.
+        """
+        problem, record, outputs = self._problem, self._record, self._outputs
+        samples, times = problem.times.shape
+        y0 = problem.y0
+        rows = [torch.arange(samples)]
+        columns = [torch.zeros(samples, dtype=torch.int64)]
+        values = [y0]
+        for step in record.steps:
+            rows.append(torch.from_numpy(numpy.concatenate([step.rows[step.places], step.rows[step.end_places]])))
+            columns.append(torch.from_numpy(numpy.concatenate([step.indices, step.end_indices])))
+        values.append(outputs.saved)
+        arrived = numpy.flatnonzero(record.t1 == problem.times[numpy.arange(samples), problem.counts - 1])
+        arrived = arrived[[record.statuses[sample] is Status.SUCCESS for sample in arrived]]
+        rows.append(torch.from_numpy(arrived))
+        columns.append(torch.from_numpy(problem.counts[arrived] - 1))
+        values.append(outputs.y1[torch.from_numpy(arrived).to(y0.device)])
+        place = (torch.cat(columns) * samples + torch.cat(rows)).to(y0.device)
+        table = y0.new_full((times * samples, y0.shape[1]), math.nan).index_copy(0, place, torch.cat(values))
+        return problem.layout.to_state(table.view(times, samples, -1))
+
+    @functools.cached_property
+    def y1(self) -> State:
+        """States at ``t1``, of the structure of ``y0``."""
+        return self._problem.layout.to_state(self._outputs.y1)
+
+    @functools.cached_property
+    def events(self) -> tuple[FoundEvents, ...]:
+        """The occurrences of each event, in the order in which the events were given."""
+        problem, layout = self._problem, self._problem.layout
+        parts: list[list[tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]]] = [[] for _ in problem.events]
+        start = 0
+        for step in self._record.steps:
+            for hits in step.hits:
+                stop = start + len(hits.places)
+                parts[hits.event].append((numpy.arange(start, stop), step.rows[hits.places], hits.entries))
+                start = stop
+        found = []
+        for part in parts:
+            empty = (numpy.empty(0, int),) * 3
+            place, samples, entries = (
+                torch.from_numpy(numpy.concatenate(column)) for column in zip(*(part or [empty]), strict=True)
+            )
+            place = place.to(problem.y0.device)
+            times, states = self._outputs.event_times, self._outputs.event_states
+            if times is None or states is None:
+                raise RuntimeError("a solve with events has their outputs")
+            whole = layout.samples is None
+            found.append(
+                FoundEvents(times[place], layout.row.unflatten(states[place]), None if whole else samples, entries)
+            )
+        return tuple(found)
+
+    @functools.cached_property
+    def _dense(self) -> RowDense:
+        if self._outputs.states is None:
+            raise ValueError("t: the solution between its output times was not kept. Solve with dense=True.")
+        return RowDense(self._problem, self._outputs.states, self._record)
+
+    def __call__(self, t: Tensor | float) -> State:
+        """Return the solution at times.
+
+        Args:
+            t: Times: a number, or a tensor whose last axis is that of the samples (or of length 1, for all of them);
+                of any shape where the state is a whole.
+
+        Returns:
+            States of the structure of ``y0``, with the leading axes of ``t`` but for that of the samples.
+
+        Raises:
+            ValueError: ``dense=True`` was not given, or a time lies outside the span that was solved.
+        """
+        return self._dense.state(t)
+
+    def derivative(self, t: Tensor | float) -> State:
+        """Return the derivative of the dense output by time; see `__call__`."""
+        return self._dense.derivative(t)
+
+    def __repr__(self) -> str:
+        failed = sum(status is not Status.SUCCESS for status in self.statuses)
+        return f"RowSolution({len(self.statuses)} samples, {failed} failed, {self.stats})"
+
+
+def make_row_solution(
+    problem: RowProblem, outputs: RowOutputs, record: RowRecord, backward_evals: int = 0
+) -> RowSolution:
+    """Return the user's view of a row solve."""
+    method = problem.method
+    steps = RowSteps(
+        record,
+        outputs.y1,
+        sample=problem.layout.samples is not None,
+        error=outputs.error,
+        stiffness=outputs.stiffness,
+        local_error=None if outputs.local_error is None else problem.layout.row.unflatten(outputs.local_error),
+        error_order=method.error_order,
+        set_point=problem.controller.set_point(method.error_order) if method.error_order else None,
+        stability=method.stability,
+    )
+    counter = problem.field.counter
+    stats = RowStats(
+        counter.calls,
+        int(record.accepted.sum()),
+        int(record.rejected.sum()),
+        backward_evals,
+        counter.rows,
+        torch.from_numpy(record.accepted),
+        torch.from_numpy(record.rejected),
+    )
+    return RowSolution(problem, outputs, record, steps, stats)
