@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
-from nde.solve_rows import check_events, make_row_problem
+from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
 from nde.solvers.field import VectorField
@@ -46,6 +46,8 @@ def solve_ode(
     per_sample: bool = False,
     events: Event | Sequence[Event] | None = None,
     dense: bool = False,
+    step_ts: Tensor | Sequence[float] = (),
+    jump_ts: Tensor | Sequence[float] = (),
     throw: bool = True,
 ) -> Solution:
     """Integrate ``dy/dt = field(t, y, *args)`` and return the solution at ``ts``.
@@ -79,7 +81,11 @@ def solve_ode(
             ``(n, 1, ...)``, of the rank of ``y``; arguments with one entry per sample are passed as
             ``nde.PerSample(value)``. Returns a `RowSolution`.
         events: One or several `Event`; see there. Returns a `RowSolution`, whose ``events`` holds what was found.
-        dense: Whether ``solution(t)`` and ``solution.derivative(t)`` can be asked for afterwards.
+        dense: Whether ``solution(t)`` and ``solution.derivative(t)`` can be asked for afterwards; the steps that are
+            asked for are then taken again. Returns a `RowSolution`.
+        step_ts: Times that steps must end on. Returns a `RowSolution`, as ``jump_ts`` does.
+        jump_ts: Times at which the field is discontinuous: one step ends a few rounding units before each, and the next
+            begins as much behind it with a first stage of its own, so that no step sees both sides.
         throw: Raise `SolverError` if the solve fails; otherwise return the partial solution with its ``status``.
 
     Returns:
@@ -96,7 +102,12 @@ def solve_ode(
     structure = StateStructure(y0)
     chosen = find_method(method)
     watched = check_events(events)
-    by_rows = per_sample or bool(watched)
+    forced, jumps = check_forced_times(step_ts, "step_ts"), check_forced_times(jump_ts, "jump_ts")
+    if not set(forced).isdisjoint(jumps):
+        raise ValueError(
+            f"step_ts and jump_ts must not share a time, but both hold {min(set(forced) & set(jumps)):.10g}."
+        )
+    by_rows = bool(per_sample or dense or watched or forced or jumps)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)
     validation.check_limits(max_steps, dt_min, dt_max)
@@ -108,7 +119,7 @@ def solve_ode(
     if by_rows:
         row_problem = make_row_problem(
             field, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample,
+            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps,
         )  # fmt: skip
         return _finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)

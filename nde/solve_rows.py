@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from nde.solvers.rows.field import PerSample, RowField, RowLayout
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.structure import State, StateStructure
 
-__all__ = ["check_events", "make_row_problem"]
+__all__ = ["check_events", "check_forced_times", "make_row_problem"]
 
 
 def check_events(events: Any) -> tuple[Event, ...]:
@@ -36,6 +37,27 @@ def check_events(events: Any) -> tuple[Event, ...]:
     return tuple(found)
 
 
+def check_forced_times(value: Any, name: str) -> tuple[float, ...]:
+    """Return times that steps must end on.
+
+    Raises:
+        TypeError: They are no sequence of numbers.
+        ValueError: One is not finite, or appears twice.
+    """
+    try:
+        times = tuple(float(time) for time in (value.tolist() if isinstance(value, Tensor) else value))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be a sequence of numbers or a one-dimensional tensor, but is {value!r}."
+        ) from None
+    for index, time in enumerate(times):
+        if not math.isfinite(time):
+            raise ValueError(f"{name} must be finite, but {name}[{index}] is {time}.")
+        if time in times[:index]:
+            raise ValueError(f"{name} must not hold a time twice, but holds {time:.10g} again at {name}[{index}].")
+    return times
+
+
 def make_row_problem(
     field: Callable[..., State],
     y0: State,
@@ -51,6 +73,8 @@ def make_row_problem(
     local_errors: bool,
     events: tuple[Event, ...],
     per_sample: bool,
+    step_ts: tuple[float, ...],
+    jump_ts: tuple[float, ...],
 ) -> RowProblem:
     """Return the problem; see `nde.solve_ode` for the arguments, which are checked there but for the times.
 
@@ -84,6 +108,8 @@ def make_row_problem(
         float(dt_max),
         local_errors,
         events,
+        step_ts,
+        jump_ts,
     )
 
 

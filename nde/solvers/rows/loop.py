@@ -136,7 +136,7 @@ class _RowSolve:
         self.watch = EventWatch(problem, self.stepper) if problem.events else None
         self.ends = problem.times[numpy.arange(count), problem.counts - 1]
         self.directions = numpy.where(self.ends > problem.times[:, 0], 1.0, -1.0)
-        self.targets, self.anchors = problem.landings()
+        self.landings = problem.landings()
         self.landing = numpy.zeros(count, int)
         self.next_output = numpy.ones(count, int)
         # what follows belongs to the rows at work, in their order
@@ -185,7 +185,7 @@ class _RowSolve:
         adaptive = problem.controller.adaptive
         while len(self.rows):
             size = numpy.minimum(size, problem.dt_max)
-            target = self.targets[self.rows, self.landing[self.rows]]
+            target = self.landings.before[self.rows, self.landing[self.rows]]
             lands = (target - self.t) * self.direction <= numpy.minimum(size * stretch, longest)
             with numpy.errstate(invalid="ignore"):
                 t1 = numpy.where(lands, target, self.t + self.direction * size)
@@ -207,7 +207,7 @@ class _RowSolve:
 
     def _iterate(self, asked: Vector, h: Vector, t1: Vector, lands: Vector, control: Any, adaptive: bool) -> Vector:
         stepper = self.stepper
-        anchors = numpy.where(lands, self.anchors[self.rows, self.landing[self.rows]], -1)
+        anchors = numpy.where(lands, self.landings.anchors[self.rows, self.landing[self.rows]], -1)
         facts = RowStep(self.rows, self.t, h, t1, anchors, *_NONE)
         t_column, h_column = times_of(facts, self.shift, self.ts_shift, self.device)
         if self.carry is None:
@@ -295,6 +295,7 @@ class _RowSolve:
         landed = numpy.zeros(len(self.rows), dtype=bool)
         landed[chosen] = ~jumped
         landed &= lands
+        self._cross(landed)
         self.landing[self.rows[landed]] += 1
         leaving = landed & (self.t == self.ends[self.rows])
         leaving[chosen[ended]] = True
@@ -364,20 +365,33 @@ class _RowSolve:
             facts.thetas = numpy.concatenate(thetas)
             facts.end_places, facts.end_indices = numpy.concatenate(end_places), numpy.concatenate(end_indices)
 
-    def _restart(self, facts: RowStep, chosen: Vector, jumped: Vector, y1: Tensor) -> None:
-        """Begin anew behind jumps: first stages and signs of conditions."""
-        watch = self.watch
-        where = numpy.flatnonzero(jumped)
-        index = torch.from_numpy(chosen[where]).to(self.device)
+    def _cross(self, landed: Vector) -> None:
+        """Step over the discontinuities that steps have landed before."""
+        if not self.problem.jump_ts:
+            return
+        number = self.landing[self.rows]
+        before, after = self.landings.before[self.rows, number], self.landings.after[self.rows, number]
+        crossing = landed & (before != after)
+        if crossing.any():
+            self.t = numpy.where(crossing, after, self.t)
+            self._begin_anew(numpy.flatnonzero(crossing))
+
+    def _begin_anew(self, places: Vector) -> None:
+        """Compute the first stages of rows again."""
         if self.stepper.flat:
             self.carry = None
         elif isinstance(self.carry, Tensor):
-            time = as_column(facts.t1[where], self.device)
+            index = torch.from_numpy(places).to(self.device)
+            time = as_column(self.t[places], self.device)
             if self.shift is not None:
                 time = time + self.shift.index_select(0, index)
-            field = self.problem.field.of(facts.rows[where])
-            fresh = self.stepper.start(field, time, self.y.index_select(0, index))
+            fresh = self.stepper.start(self.problem.field.of(self.rows[places]), time, self.y.index_select(0, index))
             self.carry = self.carry.index_copy(0, index, fresh)
+
+    def _restart(self, facts: RowStep, chosen: Vector, jumped: Vector, y1: Tensor) -> None:
+        """Begin anew behind jumps: first stages and signs of conditions."""
+        watch = self.watch
+        self._begin_anew(chosen[numpy.flatnonzero(jumped)])
         for hits in facts.hits:
             cut = numpy.flatnonzero(hits.alters)
             if watch is not None and cut.size:

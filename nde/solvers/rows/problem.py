@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -33,6 +33,8 @@ class RowProblem:
         counts: Number of output times of each row.
         method, controller, rtol, atol, max_steps, dt_min, dt_max, keep_local_errors: See `nde.solvers.problem.Problem`.
         events: The events to watch for.
+        step_ts: Times that steps must end on.
+        jump_ts: Times at which the field is discontinuous.
     """
 
     field: RowField
@@ -49,6 +51,8 @@ class RowProblem:
     dt_max: float
     keep_local_errors: bool
     events: tuple[Event, ...]
+    step_ts: tuple[float, ...] = ()
+    jump_ts: tuple[float, ...] = ()
 
     @property
     def layout(self) -> RowLayout:
@@ -60,29 +64,53 @@ class RowProblem:
         field = RowField(self.field.function, self.layout, self.field.all_args, None, counter)
         return dataclasses.replace(self, field=field, y0=y0, ts=ts)
 
-    def landings(self) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """Return the times that steps must end on, and the index of the output time that each is.
-
-        Both have shape ``(rows, landings)``; behind the last one of a row stands its last time again.
-        """
+    def landings(self) -> Landings:
+        """Return the times that steps must end on."""
         rows, last = self.times.shape[0], self.counts - 1
-        asked = self.controller.landings()
-        if asked is None:
-            index = numpy.minimum(numpy.arange(1, self.times.shape[1])[None, :], last[:, None])
-            return numpy.take_along_axis(self.times, index, 1), index
         ends = self.times[numpy.arange(rows), last]
-        if not len(asked):
-            return ends[:, None], last[:, None]
-        inner = []
-        for start, end in zip(self.times[:, 0], ends, strict=True):
-            low, high = sorted((start, end))
-            inner.append(sorted({float(time) for time in asked if low < time < high}, reverse=bool(end < start)))
-        width = max(map(len, inner)) + 1
-        targets, anchors = numpy.tile(ends[:, None], (1, width)), numpy.tile(last[:, None], (1, width))
-        for row, constants in enumerate(inner):
-            targets[row, : len(constants)] = constants
-            anchors[row, : len(constants)] = -1
-        return targets, anchors
+        asked = self.controller.landings()
+        if asked is not None and not len(asked) and not self.step_ts and not self.jump_ts:
+            return Landings(ends[:, None], ends[:, None], last[:, None])
+        every: list[list[tuple[float, float, int]]] = []
+        for row in range(rows):
+            low, high = sorted((self.times[row, 0], ends[row]))
+            up = bool(ends[row] > self.times[row, 0])
+            points: dict[float, tuple[float, float, int]] = {}
+            for time in (*(asked or ()), *self.step_ts):
+                points[float(time)] = (float(time), float(time), -1)
+            if asked is None:
+                for index in range(1, int(last[row])):
+                    time = float(self.times[row, index])
+                    points[time] = (time, time, index)
+            for time in self.jump_ts:
+                before, after = around(time, self.layout.structure.time_dtype)
+                points[float(time)] = (before, after, -1) if up else (after, before, -1)
+            inner = sorted((time for time in points if low < time < high), reverse=not up)
+            every.append([*(points[time] for time in inner), (float(ends[row]), float(ends[row]), int(last[row]))])
+        width = max(map(len, every))
+        table = numpy.array([[*points, *[points[-1]] * (width - len(points))] for points in every])
+        return Landings(table[:, :, 0], table[:, :, 1], table[:, :, 2].astype(int))
+
+
+class Landings(NamedTuple):
+    """Times that steps must end on, shape ``(rows, landings)``; behind the last one of a row stands its last again.
+
+    Attributes:
+        before: Where the steps end.
+        after: Where the next ones begin: later than that across a discontinuity.
+        anchors: Index of the output time that each is; -1 if it is none.
+    """
+
+    before: numpy.ndarray
+    after: numpy.ndarray
+    anchors: numpy.ndarray
+
+
+def around(time: float, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the nearest times below and above one, as far from it as a field that sees ``dtype`` can tell."""
+    # a few units, because the end of a step is the rounded sum of its beginning and its size
+    room = 4 * torch.finfo(dtype).eps * max(abs(time), torch.finfo(dtype).tiny)
+    return time - room, time + room
 
 
 class _FlatField(VectorField):
