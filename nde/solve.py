@@ -46,6 +46,7 @@ def solve_ode(
     per_sample: bool = False,
     events: Event | Sequence[Event] | None = None,
     dense: bool = False,
+    norm: Callable[[State], Tensor] | None = None,
     step_ts: Tensor | Sequence[float] = (),
     jump_ts: Tensor | Sequence[float] = (),
     throw: bool = True,
@@ -83,6 +84,8 @@ def solve_ode(
         events: One or several `Event`; see there. Returns a `RowSolution`, whose ``events`` holds what was found.
         dense: Whether ``solution(t)`` and ``solution.derivative(t)`` can be asked for afterwards; the steps that are
             asked for are then taken again. Returns a `RowSolution`.
+        norm: Callable that turns a state of errors, each scaled by its tolerance, into a 0-d tensor that is at most 1
+            for an acceptable step; None for the root mean square over all entries.
         step_ts: Times that steps must end on. Returns a `RowSolution`, as ``jump_ts`` does.
         jump_ts: Times at which the field is discontinuous: one step ends a few rounding units before each, and the next
             begins as much behind it with a first stage of its own, so that no step sees both sides.
@@ -101,6 +104,8 @@ def solve_ode(
     validation.check_field(field)
     structure = StateStructure(y0)
     chosen = find_method(method)
+    if norm is not None and not callable(norm):
+        raise TypeError(f"norm must be callable as norm(scaled_error), but is {norm!r}.")
     watched = check_events(events)
     forced, jumps = check_forced_times(step_ts, "step_ts"), check_forced_times(jump_ts, "jump_ts")
     if not set(forced).isdisjoint(jumps):
@@ -119,7 +124,7 @@ def solve_ode(
     if by_rows:
         row_problem = make_row_problem(
             field, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps,
+            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, norm,
         )  # fmt: skip
         return _finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)
@@ -138,6 +143,7 @@ def solve_ode(
         float(dt_min),
         float(dt_max),
         local_errors,
+        norm,
     )
     return _finished(chosen_adjoint.solve(problem), structure, throw)
 

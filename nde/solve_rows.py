@@ -75,6 +75,7 @@ def make_row_problem(
     per_sample: bool,
     step_ts: tuple[float, ...],
     jump_ts: tuple[float, ...],
+    norm: Callable[[Any], Tensor] | None,
 ) -> RowProblem:
     """Return the problem; see `nde.solve_ode` for the arguments, which are checked there but for the times.
 
@@ -88,6 +89,8 @@ def make_row_problem(
             f"method={method.name!r} takes one step size for the whole state. With per_sample=True choose an explicit "
             'or implicit Runge-Kutta method, such as "tsit5" or "radau_iia5".'
         )
+    if per_sample and norm is not None:
+        raise ValueError("norm cannot be chosen with per_sample=True: each sample is judged by its root mean square.")
     if per_sample:
         _check_per_sample(args, layout.count)
     output_times, times, counts = _times(ts, structure, layout)
@@ -110,6 +113,7 @@ def make_row_problem(
         events,
         step_ts,
         jump_ts,
+        norm,
     )
 
 

@@ -4,10 +4,15 @@ Each turns a `Problem` into a `Solution` whose outputs are differentiable; they 
 """
 
 from nde.adjoint.adjoint import Adjoint
+from nde.adjoint.backsolve import AugmentedState, BacksolveAdjoint
 from nde.adjoint.direct import DirectAdjoint
 from nde.adjoint.discrete import DiscreteAdjoint
 
-__all__ = ["ADJOINTS", "Adjoint", "DirectAdjoint", "DiscreteAdjoint"]
+__all__ = ["ADJOINTS", "Adjoint", "AugmentedState", "BacksolveAdjoint", "DirectAdjoint", "DiscreteAdjoint"]
 
 #: The adjoints by name.
-ADJOINTS: dict[str, Adjoint] = {"discrete": DiscreteAdjoint(), "direct": DirectAdjoint()}
+ADJOINTS: dict[str, Adjoint] = {
+    "discrete": DiscreteAdjoint(),
+    "direct": DirectAdjoint(),
+    "backsolve": BacksolveAdjoint(),
+}

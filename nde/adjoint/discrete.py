@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.adjoint import Adjoint
-from nde.adjoint.captured import captured_tensors, find_unknown, gradient_targets
+from nde.adjoint.captured import captured_tensors, gradient_targets
+from nde.adjoint.checked import CheckedField
 from nde.adjoint.direct import DirectAdjoint
 from nde.adjoint.gate import Gate
 from nde.adjoint.rows import solve_rows_discretely
 from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
-from nde.solvers.norms import ErrorNorm
 from nde.solvers.outputs import StepOutputs
 from nde.solvers.problem import Problem
 from nde.solvers.record import (
@@ -94,7 +94,7 @@ class DiscreteAdjoint(Adjoint):
             return DirectAdjoint().solve(problem)
         captured = captured_tensors(problem.field.function, problem.field.args)
         targets, through = gradient_targets(captured)
-        checked = dataclasses.replace(problem, field=_CheckedField(problem.field, targets))
+        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
                 return DirectAdjoint().solve(checked)
@@ -150,35 +150,13 @@ class _JoinToTape(torch.autograd.Function):
         return (None, *grads, *[None] * ctx.passed)
 
 
-class _CheckedField(VectorField):
-    """The field, whose first evaluation is checked for tensors that were missed: their gradient would be lost."""
-
-    def __init__(self, field: VectorField, targets: Sequence[Tensor]) -> None:
-        super().__init__(field.function, field.structure, field.args)
-        self._targets = targets
-
-    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
-        if self.evaluations:
-            return super().__call__(t, y)
-        with torch.enable_grad():
-            value = super().__call__(t, y)
-        missed = find_unknown(value, [y, *([t] if isinstance(t, Tensor) else []), *self._targets])
-        if missed is not None:
-            raise RuntimeError(
-                f"the field depends on a tensor of shape {tuple(missed.shape)} that requires a gradient, but "
-                'adjoint="discrete" cannot find it in the field or in args. Pass it through args, make it a '
-                'parameter of an nn.Module field, or use adjoint="direct".'
-            )
-        return value if torch.is_grad_enabled() else value.detach()
-
-
 def _pull_steps(
     replay: _Replay, states: Sequence[Tensor], ts: Tensor, targets: Sequence[Tensor], cotangents: _Cotangents
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the targets, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
     vector_field = VectorField(problem.field.function, problem.structure, problem.field.args)
-    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
+    norm = problem.error_norm()
     reversal = Reversal(vector_field, norm, targets, ts.requires_grad, replay.through)
     tapes, replay.tapes = replay.tapes, {}  # a tape serves one backward pass; further ones replay every step
     times = _OutputTimes(ts) if ts.requires_grad else None

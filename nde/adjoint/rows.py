@@ -138,7 +138,7 @@ def _pull_steps(
         raise RuntimeError("the solve left no record")
     with_ts = ts.requires_grad
     with_times = with_ts or bool(problem.events)
-    norm = RowNorm(problem.layout, problem.rtol, problem.atol)
+    norm = RowNorm(problem.layout, problem.rtol, problem.atol, problem.norm)
     gradients: list[Tensor | None] = [None] * len(targets)
     state = torch.zeros_like(y0) if given.y1 is None else given.y1.clone()
     at_time = torch.zeros(y0.shape[0], 1, dtype=torch.float64, device=y0.device)
@@ -231,7 +231,7 @@ def _retrace(replay: _Replay, problem: RowProblem) -> RowOutputs:
     if record is None:
         raise RuntimeError("the solve left no record")
     ts_shift = _shift_of(problem) if problem.ts.requires_grad else None
-    norm = RowNorm(problem.layout, problem.rtol, problem.atol)
+    norm = RowNorm(problem.layout, problem.rtol, problem.atol, problem.norm)
     state, shift = problem.y0, None
     if ts_shift is not None:
         shift = ts_shift[:, :1]

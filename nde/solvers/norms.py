@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nde.solvers.structure import StateStructure
 
-__all__ = ["ErrorNorm", "Measurement", "Quotient", "ScratchNorm"]
+__all__ = ["CustomNorm", "ErrorNorm", "Measurement", "Quotient", "ScratchNorm", "checked_norm"]
 
 # sqrt has no derivative at zero, where a field that is zero (fresh, padded or collapsed) puts the error estimate
 _FLOOR = 1e-30
@@ -131,6 +132,41 @@ class ErrorNorm:
             ratio = self.ratio(*leaves)
             at_errors, at_y0, at_y1 = torch.autograd.grad(ratio, leaves, torch.full_like(ratio, cotangent))
         return at_errors, at_y0, at_y1
+
+
+class CustomNorm(ErrorNorm):
+    """The norm of the user's choice instead of the root mean square.
+
+    Args:
+        structure: Structure of the state.
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        norm: Callable that turns a state of scaled errors into a 0-d tensor.
+    """
+
+    def __init__(
+        self, structure: StateStructure, rtol: float | Tensor, atol: float | Tensor, norm: Callable[[Any], Tensor]
+    ) -> None:
+        super().__init__(structure, rtol, atol)
+        self._norm = norm
+
+    def _mean_square(self, value: Tensor) -> Tensor:
+        return checked_norm(self._norm, self.structure.unflatten(value)).to(value.dtype).square()
+
+
+def checked_norm(norm: Callable[[Any], Tensor], state: Any) -> Tensor:
+    """Return a user's norm of a state.
+
+    Raises:
+        TypeError: It is no real tensor.
+        ValueError: It has axes.
+    """
+    value = norm(state)
+    if not isinstance(value, Tensor) or value.is_complex():
+        raise TypeError(f"norm(scaled_error) must return a real 0-d tensor, but returned {value!r}.")
+    if value.dim():
+        raise ValueError(f"norm(scaled_error) must return a 0-d tensor, but returned the shape {tuple(value.shape)}.")
+    return value
 
 
 class ScratchNorm(ErrorNorm):

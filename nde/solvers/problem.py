@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from nde.solvers.controllers import Controller
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
+from nde.solvers.norms import CustomNorm, ErrorNorm
 from nde.solvers.structure import StateStructure
 
 __all__ = ["Problem"]
@@ -30,6 +33,7 @@ class Problem:
         max_steps: Limit on attempted steps.
         dt_min, dt_max: Limits on the step size; below ``dt_min`` the solve fails.
         keep_local_errors: Whether the error vector of every step is an output.
+        norm: Norm of a state of scaled errors, a 0-d tensor; None for the root mean square.
     """
 
     field: VectorField
@@ -45,6 +49,13 @@ class Problem:
     dt_min: float
     dt_max: float
     keep_local_errors: bool
+    norm: Callable[[Any], Tensor] | None = None
+
+    def error_norm(self) -> ErrorNorm:
+        """Return the norm of error estimates."""
+        if self.norm is None:
+            return ErrorNorm(self.structure, self.rtol, self.atol)
+        return CustomNorm(self.structure, self.rtol, self.atol, self.norm)
 
     def landings(self) -> list[tuple[float, int | None]]:
         """Return the times that steps must end on, in order, each with the index of the output time that it is."""

@@ -134,7 +134,10 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
     """
     structure, y0 = problem.structure, problem.y0
     if on_tape:
-        return _run(problem, axis, ErrorNorm(structure, problem.rtol, problem.atol), None, keep_states)
+        return _run(problem, axis, problem.error_norm(), None, keep_states)
+    if problem.norm is not None:
+        with borrowed_workspace(problem) as workspace:
+            return _run(problem, axis, problem.error_norm(), workspace, keep_states)
     key = ("norm", structure.size, structure.dtype, structure.device)
     with (
         borrowed_workspace(problem) as workspace,
@@ -168,7 +171,7 @@ def _run(
 def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> SolveOutputs:
     """Take recorded steps again on the tape and return their outputs."""
     method, vector_field = problem.method, problem.field
-    norm = ErrorNorm(problem.structure, problem.rtol, problem.atol)
+    norm = problem.error_norm()
     collector = _Collector(problem, axis, norm)
     y, carry = problem.y0, None
     for step in steps:

@@ -124,7 +124,7 @@ class _RowSolve:
     ) -> None:
         self.problem = problem
         self.stepper = RowStepper(problem.method, problem.layout)
-        self.all_norm = RowNorm(problem.layout, problem.rtol, problem.atol)
+        self.all_norm = RowNorm(problem.layout, problem.rtol, problem.atol, problem.norm)
         self.ts_shift = ts_shift
         self.keep_states = keep_states
         self.dense = dense

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.norms import Quotient
+from nde.solvers.norms import Quotient, checked_norm
 from nde.solvers.rows.field import RowField, RowLayout
 
 __all__ = ["RowNorm", "first_steps"]
@@ -25,10 +27,18 @@ class RowNorm:
         layout: Layout of the state.
         rtol: Relative tolerance, a number or one value per entry, shape ``(samples, row size)``.
         atol: Absolute tolerance, likewise.
+        norm: Norm of a state of scaled errors, where the whole state is one row; None for the root mean square.
     """
 
-    def __init__(self, layout: RowLayout, rtol: float | Tensor, atol: float | Tensor) -> None:
+    def __init__(
+        self,
+        layout: RowLayout,
+        rtol: float | Tensor,
+        atol: float | Tensor,
+        norm: Callable[[Any], Tensor] | None = None,
+    ) -> None:
         self.layout = layout
+        self.norm = norm
         self.rtol = rtol
         tiny = torch.finfo(layout.structure.dtype).tiny
         self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
@@ -39,8 +49,10 @@ class RowNorm:
         """Return the norm of other samples."""
         if isinstance(self.rtol, float) and isinstance(self.atol, float):
             return self
-        parts = (part if isinstance(part, float) else part.index_select(0, index) for part in (self.rtol, self.atol))
-        return RowNorm(self.layout, *parts)
+        rtol, atol = (
+            part if isinstance(part, float) else part.index_select(0, index) for part in (self.rtol, self.atol)
+        )
+        return RowNorm(self.layout, rtol, atol, self.norm)
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(rows, row size)``."""
@@ -50,6 +62,11 @@ class RowNorm:
 
     def mean_square(self, value: Tensor) -> Tensor:
         """Return the mean square over the entries of each row, shape ``(rows,)``."""
+        if self.norm is not None:
+            rows = [
+                checked_norm(self.norm, self.layout.row.unflatten(row)) for row in value.reshape(-1, value.shape[-1])
+            ]
+            return torch.stack(rows).to(value.dtype).square().reshape(value.shape[:-1])
         return self.sums(value.square()) / self.layout.row.entries
 
     def sums(self, value: Tensor) -> Tensor:

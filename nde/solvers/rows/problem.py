@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class RowProblem:
         events: The events to watch for.
         step_ts: Times that steps must end on.
         jump_ts: Times at which the field is discontinuous.
+        norm: See `nde.solvers.problem.Problem`.
     """
 
     field: RowField
@@ -53,6 +54,7 @@ class RowProblem:
     events: tuple[Event, ...]
     step_ts: tuple[float, ...] = ()
     jump_ts: tuple[float, ...] = ()
+    norm: Callable[[Any], Tensor] | None = None
 
     @property
     def layout(self) -> RowLayout:
