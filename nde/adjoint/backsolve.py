@@ -99,7 +99,7 @@ class BacksolveAdjoint(Adjoint):
             raise ValueError('local_errors=True needs an adjoint that replays steps: adjoint="discrete" or "direct".')
         captured = captured_tensors(problem.field.function, problem.field.args)
         targets, through = gradient_targets(captured)
-        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets))
+        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets, "backsolve"))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
                 return DirectAdjoint().solve(checked)

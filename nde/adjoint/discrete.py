@@ -94,7 +94,7 @@ class DiscreteAdjoint(Adjoint):
             return DirectAdjoint().solve(problem)
         captured = captured_tensors(problem.field.function, problem.field.args)
         targets, through = gradient_targets(captured)
-        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets))
+        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets, "discrete"))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
                 return DirectAdjoint().solve(checked)

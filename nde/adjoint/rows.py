@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.captured import captured_tensors, gradient_targets
+from nde.adjoint.checked import inspect
 from nde.adjoint.gate import Gate
 from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.method import StepResult
@@ -60,6 +61,7 @@ def solve_rows_discretely(problem: RowProblem, dense: bool) -> RowSolution:
         return solve_rows_on_tape(problem, dense)
     captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events))
     targets, through = gradient_targets(captured)
+    problem.field.counter.inspect = lambda value, y: inspect(value, [y, *targets], "discrete")
     if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
         with torch.no_grad():
             return solve_rows_on_tape(problem, dense)

@@ -107,7 +107,7 @@ def accepted_steps(
         size = max(size, problem.dt_min)  # the choice is a guess, which must not end the solve
     stretch = 1.0 + problem.controller.stretch
     longest = problem.dt_max * (1 + 1e-9)  # so that rounding leaves no sliver at the end
-    broken = False  # whether the last attempt was not finite
+    broken = False  # whether states that were not finite made the steps shrink
     for landing, landing_anchor in problem.landings():
         while t != landing:
             size = min(size, problem.dt_max)
@@ -125,11 +125,12 @@ def accepted_steps(
             start, step_size = axis.time(t, anchor), axis.size(t, anchor, t1, end_anchor)
             attempt = result = method.step(field, start, step_size, y, carry, workspace)
             measured = norm.measure(y, result.y1, result.errors, result.stiffness)
-            broken = not math.isfinite(measured.value)
+            finite = math.isfinite(measured.value)
             accept, next_size = control.decide(abs(h), measured.value)
+            broken = not finite or (broken and not (accept and next_size > abs(h)))
             if not accept:
                 progress.rejected += 1
-                if broken and not problem.controller.adaptive:
+                if not finite and not problem.controller.adaptive:
                     return fail(Status.NEWTON_FAILED if result.unsolved else Status.NON_FINITE, h)
                 size = next_size
                 continue

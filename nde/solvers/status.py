@@ -52,7 +52,7 @@ class Failure:
         stiff = "" if self.stiffness is None else f" (stiffness estimate {self.stiffness:.2g} per unit of time)"
         if status is Status.MAX_STEPS:
             return (
-                f"max_steps = {self.attempted} steps were attempted and the solve only came to t = {self.t:.10g}, "
+                f"max_steps = {self.attempted} steps were attempted and the solve only came to {where[3:]}, "
                 f"with a step size of {self.h:.3g}{stiff}. Raise max_steps, loosen rtol and atol, or inspect "
                 "error.solution; a field with a large stiffness estimate wants an implicit method."
             )

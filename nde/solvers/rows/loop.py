@@ -224,14 +224,16 @@ class _RowSolve:
                 plain = 0.0 if ratio is None else ratio.detach().double().cpu().numpy()
                 value = numpy.where(finite, plain, math.nan)
         accept, size = control.decide(numpy.abs(h), value)
-        self.broken = ~numpy.isfinite(value)
+        broken = ~numpy.isfinite(value)
+        # what made the steps shrink is to blame for their end, until they grow again
+        self.broken = broken | (self.broken & ~(accept & (size > numpy.abs(h))))
         self.record.rejected[self.rows[~accept]] += 1
         leaving = numpy.zeros(len(self.rows), dtype=bool)
         if accept.any():
             # a step cut short by a landing says little about the size that the solution allows
             size = numpy.where(accept & lands, numpy.maximum(size, asked), size)
             leaving = self._accept(facts, accept, lands, result, ratio)
-        failed = self.broken & ~leaving if not adaptive else numpy.zeros_like(leaving)
+        failed = broken & ~leaving if not adaptive else numpy.zeros_like(leaving)
         gone = leaving | failed
         if gone.any():
             size = size[~gone]

@@ -96,8 +96,8 @@ class RowSolution(Solution):
         self.stats = stats
         self.status = failed
         self.statuses = tuple(record.statuses)
-        self.failures = record.failures
-        self.failure = next(iter(record.failures.values()), None)
+        self.failures = dict(sorted(record.failures.items()))
+        self.failure = next(iter(self.failures.values()), None)
         self.accuracy = 1 / record.size_of_state if record.size_of_state > 0 else math.inf
         whole = problem.layout.samples is None
         self.t1 = float(record.t1[0]) if whole else torch.from_numpy(record.t1)  # type: ignore[assignment]

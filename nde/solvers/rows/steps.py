@@ -162,7 +162,7 @@ def outcome(
             moved = torch.zeros_like(theta) if ts_shift is None else ts_shift[rows[place], index].unsqueeze(-1)
             start, size = shift[place], h[place]
             theta = (moved - start + theta * size.detach()) / size
-        inner = _at(problem, stepper, t, h, y, result, place, theta)
+        inner = _at(problem, stepper, step, t, h, y, result, place, theta)
     y1 = result.y1
     event_times, event_states = [], []
     for hits in step.hits:
@@ -175,10 +175,10 @@ def outcome(
             entry = torch.from_numpy(hits.entries).to(device).unsqueeze(-1)
             # two steps of the chord method: the first makes first derivatives exact, the second second ones
             for _ in range(2):
-                state = _at(problem, stepper, t, h, y, result, place, theta)
+                state = _at(problem, stepper, step, t, h, y, result, place, theta)
                 value = condition_values(event, samples, t[place] + theta * h[place], state).gather(1, entry)
                 theta = theta - torch.where(slope == 0, torch.zeros_like(slope), value.double() / slope)
-        state = _at(problem, stepper, t, h, y, result, place, theta)
+        state = _at(problem, stepper, step, t, h, y, result, place, theta)
         time = t[place] + theta * h[place]
         event_times.append(time.squeeze(-1))
         event_states.append(state)
@@ -212,6 +212,7 @@ def times_of(
 def _at(
     problem: RowProblem,
     stepper: RowStepper,
+    step: RowStep,
     t: Tensor,
     h: Tensor,
     y: Tensor,
@@ -220,5 +221,5 @@ def _at(
     theta: Tensor,
 ) -> Tensor:
     """Return the dense output of rows at places, each at its own fraction."""
-    rows = problem.field.of(place.cpu().numpy()) if stepper.flat else problem.field
-    return stepper.interpolate(rows, t[place], h[place], y[place], stepper.take(result, place), theta)
+    field = problem.field.of(step.rows[place.cpu().numpy()])
+    return stepper.interpolate(field, t[place], h[place], y[place], stepper.take(result, place), theta)
