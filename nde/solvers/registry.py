@@ -74,6 +74,9 @@ for _name, _tableau, _error_order in (
     ("ralston", tableaus.RALSTON, None),
     ("bosh3", tableaus.BOSH3, None),
     ("rk4", tableaus.RK4, None),
+    ("rk38", tableaus.RK38, None),
+    ("heun3", tableaus.HEUN3, None),
+    ("fehlberg2", tableaus.FEHLBERG2, None),
     ("dopri5", tableaus.DOPRI5, None),
     ("tsit5", tableaus.TSIT5, None),
     # its two embedded differences, of orders 5 and 3, are folded into an estimate of order 8

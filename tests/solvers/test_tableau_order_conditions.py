@@ -13,7 +13,20 @@ from typing import Any
 import pytest
 
 from nde.solvers.tableau import ButcherTableau, DenseOutput
-from nde.solvers.tableaus import BOSH3, DOPRI5, DOPRI8, EULER, HEUN, MIDPOINT, RALSTON, RK4, TSIT5
+from nde.solvers.tableaus import (
+    BOSH3,
+    DOPRI5,
+    DOPRI8,
+    EULER,
+    FEHLBERG2,
+    HEUN,
+    HEUN3,
+    MIDPOINT,
+    RALSTON,
+    RK4,
+    RK38,
+    TSIT5,
+)
 from tests.solvers.rooted_trees import Tree, density, elementary_weights, order_of, trees_of_order
 
 TABLEAUS = {
@@ -22,6 +35,9 @@ TABLEAUS = {
     "heun": HEUN,
     "ralston": RALSTON,
     "rk4": RK4,
+    "rk38": RK38,
+    "heun3": HEUN3,
+    "fehlberg2": FEHLBERG2,
     "bosh3": BOSH3,
     "dopri5": DOPRI5,
     "tsit5": TSIT5,
@@ -178,7 +194,7 @@ def test_exactly_the_pairs_built_that_way_are_first_same_as_last() -> None:
 
 
 def test_numbers_of_stages_are_those_of_the_methods() -> None:
-    assert [tableau.stages for tableau in TABLEAUS.values()] == [1, 2, 2, 2, 4, 4, 7, 7, 13]
+    assert [tableau.stages for tableau in TABLEAUS.values()] == [1, 2, 2, 2, 4, 4, 3, 3, 4, 7, 7, 13]
 
 
 def test_embedded_weights_of_the_pairs_equal_the_published_ones() -> None:

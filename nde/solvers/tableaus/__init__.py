@@ -6,7 +6,20 @@ Each module holds data only and is checked at import by ``nde.solvers.tableau``;
 from nde.solvers.tableaus.bosh3 import BOSH3
 from nde.solvers.tableaus.dopri5 import DOPRI5
 from nde.solvers.tableaus.dopri8 import DOPRI8
-from nde.solvers.tableaus.low_order import EULER, HEUN, MIDPOINT, RALSTON, RK4
+from nde.solvers.tableaus.low_order import EULER, FEHLBERG2, HEUN, HEUN3, MIDPOINT, RALSTON, RK4, RK38
 from nde.solvers.tableaus.tsit5 import TSIT5
 
-__all__ = ["BOSH3", "DOPRI5", "DOPRI8", "EULER", "HEUN", "MIDPOINT", "RALSTON", "RK4", "TSIT5"]
+__all__ = [
+    "BOSH3",
+    "DOPRI5",
+    "DOPRI8",
+    "EULER",
+    "FEHLBERG2",
+    "HEUN",
+    "HEUN3",
+    "MIDPOINT",
+    "RALSTON",
+    "RK4",
+    "RK38",
+    "TSIT5",
+]

@@ -59,3 +59,36 @@ RK4 = ButcherTableau(
     ),
     stiffness_stages=(1, 2),
 )
+
+RK38 = ButcherTableau(
+    c=(0.0, 1 / 3, 2 / 3, 1.0),
+    a=((1 / 3,), (-1 / 3, 1.0), (1.0, -1.0, 1.0)),
+    b=(1 / 8, 3 / 8, 3 / 8, 1 / 8),
+    order=4,
+    source="Kutta (1901), Z. Math. Phys. 46, 435-453, the 3/8 rule",
+    # the cubic that matches states and slopes at both ends would take one more stage; these quadratics are of order 2
+    dense=DenseOutput(
+        coefficients=((1.0, -7 / 8), (0.0, 3 / 8), (0.0, 3 / 8), (0.0, 1 / 8)),
+        order=2,
+    ),
+)
+
+HEUN3 = ButcherTableau(
+    c=(0.0, 1 / 3, 2 / 3),
+    a=((1 / 3,), (0.0, 2 / 3)),
+    b=(1 / 4, 0.0, 3 / 4),
+    order=3,
+    source="Heun (1900), Z. Math. Phys. 45, 23-38",
+    dense=DenseOutput(coefficients=((1.0, -3 / 4), (0.0, 0.0), (0.0, 3 / 4)), order=2),
+)
+
+FEHLBERG2 = ButcherTableau(
+    c=(0.0, 1 / 2, 1.0),
+    a=((1 / 2,), (1 / 256, 255 / 256)),
+    b=(1 / 512, 255 / 256, 1 / 512),
+    order=2,
+    source="Fehlberg (1969), NASA TR R-315, RKF1(2)",
+    errors=((-1 / 512, 0.0, 1 / 512),),
+    embedded_orders=(1,),
+    dense=DenseOutput(coefficients=((1.0, -511 / 512), (0.0, 255 / 256), (0.0, 1 / 512)), order=2),
+)

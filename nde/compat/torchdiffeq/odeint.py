@@ -1,0 +1,202 @@
+"""`odeint`, `odeint_event` and `odeint_dense`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.adjoint import Adjoint
+from nde.compat.torchdiffeq.errors import translated
+from nde.compat.torchdiffeq.methods import find_legacy_method
+from nde.compat.torchdiffeq.options import solver_arguments
+from nde.solve import solve_ode
+from nde.solvers.events import Event
+from nde.solvers.solution import Solution
+from nde.solvers.status import SolverError
+from nde.solvers.structure import State
+
+__all__ = ["check_inputs", "odeint", "odeint_dense", "odeint_event", "run"]
+
+# an event may be as far away as this many units of time
+_FAR = 1e9
+
+
+def odeint(
+    func: Callable[..., State],
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: Any = 1e-7,
+    atol: Any = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    event_fn: Callable[..., Tensor] | None = None,
+) -> Any:
+    """Solve ``dy/dt = func(t, y)`` with ``y(t[0]) = y0`` and return the states at ``t``.
+
+    Gradients pass through the solver's operations.
+
+    Args:
+        func: Callable ``(t, y) -> dy/dt``.
+        y0: Initial state, a tensor of any shape or a tuple of tensors.
+        t: Times, shape ``(T,)``, strictly increasing or decreasing.
+        rtol: Relative tolerance: a number, a tensor, or a tuple with one for each component of ``y0``.
+        atol: Absolute tolerance, likewise.
+        method: Name of the method, dopri5 by default.
+        options: Options of the method.
+        event_fn: Callable ``(t, y)`` whose change of sign ends the solve; ``t`` then gives beginning and direction.
+
+    Returns:
+        States of shape ``(T, *y0.shape)``, or a tuple of such tensors; with ``event_fn`` the event's time, and the
+        states at the beginning and there.
+
+    Raises:
+        TypeError: ``t`` or ``y0`` is not of floating point.
+        ValueError: The method or an option is not known or out of range.
+        LegacySolverError: The solve failed; it is an AssertionError too.
+    """
+    return run(func, y0, t, rtol, atol, method, options, event_fn, "direct")
+
+
+def run(
+    func: Callable[..., State],
+    y0: State,
+    t: Tensor,
+    rtol: Any,
+    atol: Any,
+    method: str | None,
+    options: Mapping[str, Any] | None,
+    event_fn: Callable[..., Tensor] | None,
+    adjoint: str | Adjoint,
+    args: tuple[Any, ...] = (),
+) -> Any:
+    """Solve with an adjoint; see `odeint`."""
+    legacy = find_legacy_method(method)
+    t = check_inputs(y0, t, method, options)
+    if t.shape[0] == 1:
+        return tuple(part.unsqueeze(0) for part in y0) if isinstance(y0, tuple) else y0.unsqueeze(0)
+    arguments = solver_arguments(legacy, options, func, y0, t, event_fn is not None)
+    tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
+    if event_fn is None:
+        return _solved(func, y0, t, args, adjoint=adjoint, **tolerances, **arguments).ys
+    direction = 1.0 if bool(t[-1] > t[0]) else -1.0
+    span = torch.stack([t[0].double(), t[0].detach().double() + direction * _FAR])
+
+    def condition(time: Tensor, state: State, *_: Any) -> Tensor:
+        return event_fn(time, state)
+
+    solution = _solved(func, y0, span, args, adjoint=adjoint, events=Event(condition), **tolerances, **arguments)
+    (found,) = solution.events  # type: ignore[attr-defined]  # of a row solution
+    if not len(found):
+        raise RuntimeError(f"no event was found between {float(t[0]):.6g} and {float(span[1].detach()):.6g}.")
+    event_time = found.t[0].to(t.dtype)
+    if isinstance(y0, tuple):
+        return event_time, tuple(torch.stack([a, b[0]]) for a, b in zip(y0, found.y, strict=True))
+    return event_time, torch.stack([y0, found.y[0]])
+
+
+def _solved(func: Callable[..., State], y0: State, t: Tensor, args: tuple[Any, ...], **arguments: Any) -> Solution:
+    try:
+        with warnings.catch_warnings():
+            # torchdiffeq's default tolerances are below what float32 resolves, and its users know it
+            warnings.filterwarnings("ignore", message="rtol and atol ask for a relative accuracy")
+            return solve_ode(func, y0, t, args, **arguments)
+    except SolverError as error:
+        raise translated(error) from error
+
+
+def _tolerance(value: Any, name: str, y0: State) -> Any:
+    if isinstance(value, (tuple, list)):
+        if not isinstance(y0, tuple) or len(value) != len(y0):
+            raise AssertionError(f"If using tupled {name} it must have the same length as the tuple y0")
+        return tuple(value)
+    if isinstance(value, Tensor) and value.dim() == 0:
+        return float(value.detach())
+    return value
+
+
+def check_inputs(y0: State, t: Any, method: str | None, options: Mapping[str, Any] | None) -> Tensor:
+    """Return the times on the state's device.
+
+    Raises:
+        TypeError: Times or state are not of floating point.
+        ValueError: Options were given without a method.
+        AssertionError: The times are not strictly monotone.
+    """
+    if options is not None and len(options) and method is None:
+        raise ValueError("cannot supply `options` without specifying `method`")
+    parts = y0 if isinstance(y0, tuple) else (y0,)
+    for part in parts:
+        if not isinstance(part, Tensor):
+            raise AssertionError("y0 must be either a torch.Tensor or a tuple")
+        if not (part.is_floating_point() or part.is_complex()):
+            raise TypeError(f"`y0` must be a floating point Tensor but is a {part.type()}")
+    if not isinstance(t, Tensor):
+        raise AssertionError("t must be a torch.Tensor")
+    if not t.is_floating_point():
+        raise TypeError(f"`t` must be a floating point Tensor but is a {t.type()}")
+    if t.dim() != 1:
+        raise AssertionError("t must be one dimensional")
+    steps = t.detach().diff()
+    if not (bool((steps > 0).all()) or bool((steps < 0).all())):
+        raise AssertionError("t must be strictly increasing or decreasing")
+    if t.device != parts[0].device:
+        warnings.warn("t is not on the same device as y0. Coercing to y0.device.", UserWarning, stacklevel=4)
+        t = t.to(parts[0].device)
+    return t
+
+
+def odeint_event(
+    func: Callable[..., State],
+    y0: State,
+    t0: Tensor,
+    *,
+    event_fn: Callable[..., Tensor],
+    reverse_time: bool = False,
+    odeint_interface: Callable[..., Any] = odeint,
+    **kwargs: Any,
+) -> Any:
+    """Solve from ``t0`` until ``event_fn(t, y)`` changes its sign.
+
+    Args:
+        func: Callable ``(t, y) -> dy/dt``.
+        y0: Initial state.
+        t0: Initial time, a 0-d tensor.
+        event_fn: Callable ``(t, y)``; the first of its entries to change its sign ends the solve.
+        reverse_time: Whether to solve backward in time.
+        odeint_interface: `odeint` or `odeint_adjoint`.
+        kwargs: Their further arguments.
+
+    Returns:
+        The event's time, and the states at the beginning and there, all differentiable.
+    """
+    sign = -1.0 if reverse_time else 1.0
+    start = t0.reshape(())
+    t = torch.stack([start, start.detach() + sign])
+    return odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
+
+
+def odeint_dense(
+    func: Callable[..., State],
+    y0: State,
+    t0: Tensor,
+    t1: Tensor,
+    *,
+    rtol: Any = 1e-7,
+    atol: Any = 1e-9,
+    method: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Callable[[Tensor], State]:
+    """Solve from ``t0`` to ``t1`` and return the solution as a function of time; see `odeint`."""
+    t = torch.stack([torch.as_tensor(t0).reshape(()), torch.as_tensor(t1).reshape(())])
+    legacy = find_legacy_method(method)
+    t = check_inputs(y0, t, method, options)
+    arguments = solver_arguments(legacy, options, func, y0, t, event=False)
+    tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
+    solution = _solved(func, y0, t, (), adjoint="direct", dense=True, **tolerances, **arguments)
+    function: Callable[[Tensor], State] = solution.__call__  # type: ignore[operator]  # of a row solution
+    return function
