@@ -104,7 +104,8 @@ def factorize(h: Any, a: Sequence[Sequence[float]], jacobians: Sequence[Tensor])
         scaled = step * jacobian
         rows.append(torch.cat([-value * scaled for value in row], 2))
     matrix = torch.cat(rows, 1) + torch.eye(stages * size, dtype=jacobians[0].dtype, device=jacobians[0].device)
-    lu, pivots, _ = torch.linalg.lu_factor_ex(matrix)
+    # a step size on the tape is of double precision
+    lu, pivots, _ = torch.linalg.lu_factor_ex(matrix.to(jacobians[0].dtype))
     return Factors(lu, pivots)
 
 

@@ -8,12 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from nde.adjoint import AugmentedState, BacksolveAdjoint
+from nde.compat.torchdiffeq.callbacks import find_callbacks, observed
 from nde.compat.torchdiffeq.methods import find_legacy_method
 from nde.compat.torchdiffeq.odeint import check_inputs, run
 from nde.compat.torchdiffeq.options import solver_arguments
+from nde.solvers.registry import find_method
 from nde.solvers.structure import State
 
 __all__ = ["odeint_adjoint"]
+
+_FORCED = ("step_t", "jump_t")
 
 
 def odeint_adjoint(
@@ -34,7 +38,8 @@ def odeint_adjoint(
 ) -> Any:
     """Solve as `odeint` does, with gradients by the continuous adjoint, whose memory does not grow with the steps.
 
-    Up to an event (``event_fn``) the gradient is that of the recorded steps instead.
+    Up to an event (``event_fn``), and with ``step_t``, ``jump_t`` or ``perturb``, the gradient is that of the recorded
+    steps instead, at one state per step in memory.
 
     Args:
         func: Callable ``(t, y) -> dy/dt``, an ``nn.Module`` unless ``adjoint_params`` is given.
@@ -65,22 +70,30 @@ def odeint_adjoint(
 
     args = (extra,) if extra else ()
     if event_fn is not None:
-        return run(func if not args else field, y0, t, rtol, atol, method, options, event_fn, "discrete", args)
+        return run(func if not args else field, y0, t, rtol, atol, method, options, event_fn, "discrete", args, func)
     times = check_inputs(y0, t, method, options)
+    given = options or {}
+    if given.get("perturb") or any(given.get(name) is not None for name in _FORCED):
+        # steps that are told where to end are replayed: their gradient is exact, at one state per step in memory
+        return run(field if args else func, y0, t, rtol, atol, method, options, None, "discrete", args, func)
     own = {key: value for key, value in (options or {}).items() if key != "norm"}
     own = own if adjoint_options is None else dict(adjoint_options)
     norm = own.pop("norm", None)
     legacy = find_legacy_method(adjoint_method or method)
-    backward = solver_arguments(legacy, own, func, y0, times.flip(0), event=False)
     adjoint = BacksolveAdjoint(
         method=legacy.name,
         rtol=adjoint_rtol,
         atol=adjoint_atol,
-        controller=backward["controller"],
         norm=_legacy_norm(norm) if callable(norm) else norm,
-        max_steps=backward["max_steps"],
     )
-    return run(field if args else func, y0, t, rtol, atol, method, options, None, adjoint, args)
+    solution = run(field if args else func, y0, t, rtol, atol, method, options, None, adjoint, args, func)
+    # the adjoint reads its settings when the backward solve begins; a grid is asked for after that of the forward solve
+    backward = solver_arguments(legacy, own, func, y0, times.flip(0), event=False)
+    adjoint.controller, adjoint.max_steps = backward["controller"], backward["max_steps"]
+    callbacks = find_callbacks(func, legacy.adaptive, legacy.solver, "_adjoint")
+    if callbacks is not None:
+        adjoint.method, adjoint.controller = observed(find_method(legacy.name), adjoint.controller, callbacks)
+    return solution
 
 
 def _legacy_norm(norm: Callable[[Any], Tensor]) -> Callable[[AugmentedState], Tensor]:

@@ -46,7 +46,7 @@ def _fixed(name: str, solver: str, *more: str) -> LegacyMethod:
     return LegacyMethod(name, False, _FIXED | set(more), solver)
 
 
-#: torchdiffeq's method names. Its Adams methods and its bridge to SciPy are not among them.
+#: torchdiffeq's method names, but for ``scipy_solver``, which is no method of nde's. Its Adams methods are missing.
 SOLVERS: dict[str, LegacyMethod] = {
     "dopri8": _adaptive("dopri8", "Dopri8Solver"),
     "dopri5": _adaptive("dopri5", "Dopri5Solver"),
@@ -79,6 +79,6 @@ def find_legacy_method(method: str | None) -> LegacyMethod:
     """
     name = "dopri5" if method is None else method
     if name not in SOLVERS:
-        known = ", ".join(sorted(SOLVERS))
+        known = ", ".join(sorted([*SOLVERS, "scipy_solver"]))
         raise ValueError(f'Invalid method "{name}". Must be one of {{{known}}}.')
     return SOLVERS[name]

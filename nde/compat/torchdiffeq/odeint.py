@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from nde.adjoint import Adjoint
+from nde.compat.torchdiffeq.callbacks import find_callbacks, observed
 from nde.compat.torchdiffeq.errors import translated
 from nde.compat.torchdiffeq.methods import find_legacy_method
 from nde.compat.torchdiffeq.options import solver_arguments
+from nde.compat.torchdiffeq.scipy_solver import solve_with_scipy
 from nde.solve import solve_ode
 from nde.solvers.events import Event
+from nde.solvers.registry import find_method
 from nde.solvers.solution import Solution
 from nde.solvers.status import SolverError
 from nde.solvers.structure import State
@@ -73,13 +76,27 @@ def run(
     event_fn: Callable[..., Tensor] | None,
     adjoint: str | Adjoint,
     args: tuple[Any, ...] = (),
+    callback_of: Any = None,
 ) -> Any:
-    """Solve with an adjoint; see `odeint`."""
-    legacy = find_legacy_method(method)
+    """Solve with an adjoint; see `odeint`. The callbacks are those of another object where one is given."""
+    if method != "scipy_solver":
+        legacy = find_legacy_method(method)
     t = check_inputs(y0, t, method, options)
     if t.shape[0] == 1:
         return tuple(part.unsqueeze(0) for part in y0) if isinstance(y0, tuple) else y0.unsqueeze(0)
+    if method == "scipy_solver":
+        if event_fn is not None:
+            raise ValueError("event_fn does not work with method='scipy_solver'. Choose another method.")
+        return solve_with_scipy(func, y0, t, rtol, atol, options or {})
     arguments = solver_arguments(legacy, options, func, y0, t, event_fn is not None)
+    owner = func if callback_of is None else callback_of
+    if "jump_ts" in arguments and not legacy.adaptive:
+        func = _kept_inside(func, t)
+    callbacks = find_callbacks(owner, legacy.adaptive, legacy.solver)
+    if callbacks is not None:
+        arguments["method"], arguments["controller"] = observed(
+            find_method(arguments["method"]), arguments["controller"], callbacks
+        )
     tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
     if event_fn is None:
         return _solved(func, y0, t, args, adjoint=adjoint, **tolerances, **arguments).ys
@@ -97,6 +114,19 @@ def run(
     if isinstance(y0, tuple):
         return event_time, tuple(torch.stack([a, b[0]]) for a, b in zip(y0, found.y, strict=True))
     return event_time, torch.stack([y0, found.y[0]])
+
+
+def _kept_inside(func: Callable[..., State], t: Tensor) -> Callable[..., State]:
+    """Return a field that is never evaluated at the ends of the span, but next to them."""
+    begin, end = (float(time) for time in (t[0].detach(), t[-1].detach()))
+
+    def inside(time: Tensor, state: State, *args: Any) -> State:
+        for own, other in ((begin, end), (end, begin)):
+            if float(time.detach()) == own:
+                time = time + (torch.nextafter(time.detach(), torch.full_like(time, other)) - time.detach())
+        return func(time, state, *args)
+
+    return inside
 
 
 def _solved(func: Callable[..., State], y0: State, t: Tensor, args: tuple[Any, ...], **arguments: Any) -> Solution:
