@@ -3,6 +3,7 @@
 Nothing here knows how gradients are made (`nde.adjoint`) or what they are used for (`nde.regularize`, `nde.models`).
 """
 
+from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.controllers import Controller, FixedStep, IController, PIController, PIDController, StepTo
 from nde.solvers.events import Event, FoundEvents
 from nde.solvers.explicit import ExplicitRungeKutta
@@ -20,11 +21,13 @@ __all__ = [
     "Controller",
     "DenseOutput",
     "Event",
+    "ExplicitAdams",
     "ExplicitRungeKutta",
     "Failure",
     "FoundEvents",
     "FixedStep",
     "IController",
+    "ImplicitAdams",
     "Method",
     "PIController",
     "PIDController",

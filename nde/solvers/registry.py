@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from nde.solvers import tableaus
+from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.explicit import ExplicitRungeKutta
 from nde.solvers.implicit import ImplicitRungeKutta
 from nde.solvers.method import Method
@@ -96,3 +97,6 @@ for _name, _implicit_tableau in (
     ("gauss6", implicit.GAUSS6),
 ):
     register_method(ImplicitRungeKutta(_name, _implicit_tableau))
+
+register_method(ExplicitAdams())
+register_method(ImplicitAdams())

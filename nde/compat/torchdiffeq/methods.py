@@ -46,7 +46,7 @@ def _fixed(name: str, solver: str, *more: str) -> LegacyMethod:
     return LegacyMethod(name, False, _FIXED | set(more), solver)
 
 
-#: torchdiffeq's method names, but for ``scipy_solver``, which is no method of nde's. Its Adams methods are missing.
+#: torchdiffeq's method names, but for ``scipy_solver``, which is no method of nde's.
 SOLVERS: dict[str, LegacyMethod] = {
     "dopri8": _adaptive("dopri8", "Dopri8Solver"),
     "dopri5": _adaptive("dopri5", "Dopri5Solver"),
@@ -59,6 +59,9 @@ SOLVERS: dict[str, LegacyMethod] = {
     "heun2": _fixed("heun", "Heun2"),
     "heun3": _fixed("heun3", "Heun3"),
     "rk4": _fixed("rk38", "RK4"),  # which is the 3/8 rule there
+    "explicit_adams": _fixed("explicit_adams", "AdamsBashforth", "max_order", "max_iters", "implicit"),
+    "implicit_adams": _fixed("implicit_adams", "AdamsBashforthMoulton", "max_order", "max_iters", "implicit"),
+    "fixed_adams": _fixed("implicit_adams", "AdamsBashforthMoulton", "max_order", "max_iters", "implicit"),
     "implicit_euler": _fixed("implicit_euler", "ImplicitEuler", "max_iters"),
     "implicit_midpoint": _fixed("implicit_midpoint", "ImplicitMidpoint", "max_iters"),
     "trapezoid": _fixed("trapezoid", "Trapezoid", "max_iters"),

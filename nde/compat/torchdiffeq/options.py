@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nde.compat.torchdiffeq.methods import LegacyMethod
+from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.controllers import Controller, ControllerState, Decision, FixedStep, PIDController, StepTo
 from nde.solvers.structure import State
 
@@ -70,6 +71,9 @@ def solver_arguments(
         arguments["norm"] = component_norm
     if method.adaptive:
         return {**arguments, **_adaptive(given)}
+    if given.get("max_order") is not None:
+        family = ExplicitAdams if method.name == "explicit_adams" else ImplicitAdams
+        arguments["method"] = family(min(int(given["max_order"]), 8))
     return {**arguments, **_fixed(given, func, y0, t, event)}
 
 
