@@ -46,6 +46,7 @@ def solve_ode(
     per_sample: bool = False,
     events: Event | Sequence[Event] | None = None,
     dense: bool = False,
+    save: Callable[[Tensor, State], State] | None = None,
     norm: Callable[[State], Tensor] | None = None,
     step_ts: Tensor | Sequence[float] = (),
     jump_ts: Tensor | Sequence[float] = (),
@@ -83,12 +84,17 @@ def solve_ode(
             ``nde.PerSample(value)``. Returns a `RowSolution`.
         events: One or several `Event`; see there. Returns a `RowSolution`, whose ``events`` holds what was found.
         dense: Whether ``solution(t)`` and ``solution.derivative(t)`` can be asked for afterwards; the steps that are
-            asked for are then taken again. Returns a `RowSolution`.
+            asked for are then taken again. Also keeps ``solution.steps.y``, the states at the ends of all steps.
+            Returns a `RowSolution`.
+        save: Callable ``(t, y)`` that returns what to keep at each of ``ts`` in place of the state, a tensor or a
+            nested structure of tensors; ``solution.ys`` is then made of these, and no more than these is held in memory
+            by a solve without gradients. Called one time at a time. Returns a `RowSolution`.
         norm: Callable that turns a state of errors, each scaled by its tolerance, into a 0-d tensor that is at most 1
             for an acceptable step; None for the root mean square over all entries.
         step_ts: Times that steps must end on. Returns a `RowSolution`, as ``jump_ts`` does.
         jump_ts: Times at which the field is discontinuous: one step ends a few rounding units before each, and the next
-            begins as much behind it with a first stage of its own, so that no step sees both sides.
+            begins as much behind it with a first stage of its own, so that no step sees both sides. The discontinuities
+            are constants: they do not move with ``ts``, and have no gradient.
         throw: Raise `SolverError` if the solve fails; otherwise return the partial solution with its ``status``.
 
     Returns:
@@ -112,7 +118,9 @@ def solve_ode(
         raise ValueError(
             f"step_ts and jump_ts must not share a time, but both hold {min(set(forced) & set(jumps)):.10g}."
         )
-    by_rows = bool(per_sample or dense or watched or forced or jumps)
+    if save is not None and not callable(save):
+        raise TypeError(f"save must be callable as save(t, y), but is {save!r}.")
+    by_rows = bool(per_sample or dense or watched or forced or jumps or save is not None)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)
     validation.check_limits(max_steps, dt_min, dt_max)
@@ -124,7 +132,7 @@ def solve_ode(
     if by_rows:
         row_problem = make_row_problem(
             field, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, norm,
+            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, norm, save,
         )  # fmt: skip
         return _finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)

@@ -16,6 +16,7 @@ from nde.solvers.events import Event
 from nde.solvers.method import Method
 from nde.solvers.rows.field import PerSample, RowField, RowLayout
 from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.saving import Saver
 from nde.solvers.structure import State, StateStructure
 
 __all__ = ["check_events", "check_forced_times", "make_row_problem"]
@@ -76,6 +77,7 @@ def make_row_problem(
     step_ts: tuple[float, ...],
     jump_ts: tuple[float, ...],
     norm: Callable[[Any], Tensor] | None,
+    save: Callable[..., State] | None,
 ) -> RowProblem:
     """Return the problem; see `nde.solve_ode` for the arguments, which are checked there but for the times.
 
@@ -91,11 +93,14 @@ def make_row_problem(
         )
     if per_sample and norm is not None:
         raise ValueError("norm cannot be chosen with per_sample=True: each sample is judged by its root mean square.")
+    if per_sample and save is not None:
+        raise ValueError("save cannot be given with per_sample=True: it takes the state as a whole.")
     if per_sample:
         _check_per_sample(args, layout.count)
     output_times, times, counts = _times(ts, structure, layout)
     flat = layout.to_rows(y0, "y0").clone()
     relative, absolute = (_per_row(tolerance, layout) for tolerance in (rtol, atol))
+    saver = None if save is None else Saver(save, layout.row, flat[0].detach(), float(times[0, 0]))
     return RowProblem(
         RowField(field, layout, args),
         flat,
@@ -114,6 +119,7 @@ def make_row_problem(
         step_ts,
         jump_ts,
         norm,
+        saver,
     )
 
 

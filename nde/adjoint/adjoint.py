@@ -30,6 +30,6 @@ class Adjoint(ABC):
             ValueError: This adjoint cannot.
         """
         raise ValueError(
-            f"adjoint={type(self).__name__} works neither with per_sample=True nor with events. "
-            'Choose adjoint="discrete" or adjoint="direct".'
+            f"adjoint={type(self).__name__} works with none of per_sample=True, events, dense=True, "
+            'save, step_ts and jump_ts. Choose adjoint="discrete" or adjoint="direct".'
         )

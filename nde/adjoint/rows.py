@@ -21,7 +21,7 @@ from nde.solvers.rows.loop import RowOutputs, RowRecord, solve_rows
 from nde.solvers.rows.norms import RowNorm
 from nde.solvers.rows.problem import RowProblem, RowStepper
 from nde.solvers.rows.solution import RowSolution, make_row_solution
-from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, times_of
+from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, shift_of, times_of
 
 __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 
@@ -29,16 +29,9 @@ __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 def solve_rows_on_tape(problem: RowProblem, dense: bool) -> RowSolution:
     """Solve in the caller's autograd mode, operation by operation."""
     on_tape = torch.is_grad_enabled() or transforms_active()
-    shift = _shift_of(problem) if on_tape and problem.ts.requires_grad else None
+    shift = shift_of(problem) if on_tape and problem.ts.requires_grad else None
     outputs, record = solve_rows(problem, shift, on_tape, keep_states=False, dense=dense)
     return make_row_solution(problem, outputs, record)
-
-
-def _shift_of(problem: RowProblem) -> Tensor:
-    """Return zeros that carry the derivatives of the output times, shape ``(samples, T)``."""
-    ts = problem.ts.double()
-    shift = ts - ts.detach()
-    return torch.nan_to_num(shift.expand(problem.times.shape) if ts.dim() == 1 else shift)
 
 
 @dataclass
@@ -59,7 +52,8 @@ def solve_rows_discretely(problem: RowProblem, dense: bool) -> RowSolution:
     method = problem.method
     if not torch.is_grad_enabled() or transforms_active() or not method.carry_is_function_of_state:
         return solve_rows_on_tape(problem, dense)
-    captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events))
+    saved = None if problem.saver is None else problem.saver.function
+    captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events, saved))
     targets, through = gradient_targets(captured)
     problem.field.counter.inspect = lambda value, y: inspect(value, [y, *targets], "discrete")
     if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
@@ -135,7 +129,7 @@ def _pull_steps(
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the targets, iteration by iteration."""
     problem = replay.problem.with_field(replay.backward, y0, ts)
-    stepper, record = RowStepper(problem.method, problem.layout), replay.record
+    stepper, record = problem.stepper(), replay.record
     if record is None:
         raise RuntimeError("the solve left no record")
     with_ts = ts.requires_grad
@@ -229,10 +223,10 @@ def _pull_on_tape(
 
 def _retrace(replay: _Replay, problem: RowProblem) -> RowOutputs:
     """Take all recorded steps again on the tape."""
-    stepper, record = RowStepper(problem.method, problem.layout), replay.record
+    stepper, record = problem.stepper(), replay.record
     if record is None:
         raise RuntimeError("the solve left no record")
-    ts_shift = _shift_of(problem) if problem.ts.requires_grad else None
+    ts_shift = shift_of(problem) if problem.ts.requires_grad else None
     norm = RowNorm(problem.layout, problem.rtol, problem.atol, problem.norm)
     state, shift = problem.y0, None
     if ts_shift is not None:

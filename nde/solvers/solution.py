@@ -11,7 +11,9 @@ from torch import Tensor
 from nde.solvers.status import Failure, Status
 from nde.solvers.structure import State, StateStructure
 
-__all__ = ["Solution", "Stats", "Steps"]
+__all__ = ["NOT_DENSE", "Solution", "Stats", "Steps"]
+
+NOT_DENSE = "the solution between its output times was not kept, so that it cannot be evaluated. Solve with dense=True."
 
 
 @dataclass
@@ -54,6 +56,8 @@ class Steps:
         stability: Length of the method's stability interval on the negative real axis: where ``stiffness * |h|`` comes
             near it, stability and not accuracy limits the step. None if not known.
         sample: Sample that each step belongs to, where every sample has steps of its own; None otherwise.
+        y: States at the ends of the steps, differentiable, of the state's structure (that of one sample, with
+            ``per_sample=True``) with a leading axis; None without ``dense=True``.
     """
 
     t: Tensor
@@ -65,6 +69,7 @@ class Steps:
     set_point: float | None
     stability: float | None
     sample: Tensor | None = None
+    y: State | None = None
 
     def __len__(self) -> int:
         return self.t.shape[0]
@@ -123,6 +128,22 @@ class Solution:
     def success(self) -> bool:
         """Whether the end of the span was reached."""
         return self.status is Status.SUCCESS
+
+    def __call__(self, t: Tensor | float) -> State:
+        """Return the solution at times, of a solve with ``dense=True``; see `RowSolution`.
+
+        Raises:
+            ValueError: ``dense=True`` was not given.
+        """
+        raise ValueError(NOT_DENSE)
+
+    def derivative(self, t: Tensor | float) -> State:
+        """Return the derivative of the solution by time, of a solve with ``dense=True``; see `RowSolution`.
+
+        Raises:
+            ValueError: ``dense=True`` was not given.
+        """
+        raise ValueError(NOT_DENSE)
 
     def __repr__(self) -> str:
         return f"Solution(status={self.status.name}, t1={self.t1:.6g}, {self.stats})"

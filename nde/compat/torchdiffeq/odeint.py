@@ -228,5 +228,5 @@ def odeint_dense(
     arguments = solver_arguments(legacy, options, func, y0, t, event=False)
     tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
     solution = _solved(func, y0, t, (), adjoint="direct", dense=True, **tolerances, **arguments)
-    function: Callable[[Tensor], State] = solution.__call__  # type: ignore[operator]  # of a row solution
+    function: Callable[[Tensor], State] = solution.__call__
     return function

@@ -6,8 +6,12 @@ import numpy
 import torch
 from torch import Tensor
 
+from nde.solvers.jacobian import transformed
+from nde.solvers.method import StepResult
+from nde.solvers.rows.field import RowField
 from nde.solvers.rows.loop import RowRecord
-from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
+from nde.solvers.rows.moving import step_shifts
+from nde.solvers.rows.problem import RowProblem, as_column
 from nde.solvers.structure import State
 
 __all__ = ["RowDense"]
@@ -20,11 +24,14 @@ class RowDense:
         problem: The problem.
         states: States at the ends of all accepted steps, in the order of the record, on the user's tape.
         record: What happened.
+        event_times: Times of all occurrences of events, on the user's tape; None without events.
     """
 
-    def __init__(self, problem: RowProblem, states: Tensor, record: RowRecord) -> None:
+    def __init__(
+        self, problem: RowProblem, states: Tensor, record: RowRecord, event_times: Tensor | None = None
+    ) -> None:
         self.problem = problem
-        self.stepper = RowStepper(problem.method, problem.layout)
+        self.stepper = problem.stepper()
         none = [numpy.empty(0)]
         sample = numpy.concatenate([step.rows for step in record.steps] or none).astype(int)
         t, h = (numpy.concatenate([getattr(step, name) for step in record.steps] or none) for name in ("t", "h"))
@@ -39,6 +46,13 @@ class RowDense:
         opens[self._first[self._first < self._behind]] = True
         before = numpy.where(opens, self._sample, count + numpy.roll(order, 1))
         self._starts = torch.cat([problem.y0, states]).index_select(0, torch.from_numpy(before).to(states.device))
+        self._order = torch.from_numpy(order).to(states.device)
+        self._record, self._event_times = record, event_times
+        # of a method whose carry no state can tell; its steps are those of one row
+        self._carries = [step.carry for step in record.steps]
+        # steps taken again, by their index and by whether autograd recorded them
+        self._taken: dict[tuple[int, bool], StepResult] = {}
+        self._shifts: tuple[Tensor, Tensor] | None = None
 
     def state(self, t: Tensor | float) -> State:
         """Return the states at times; see `RowSolution.__call__`."""
@@ -58,6 +72,8 @@ class RowDense:
                 f"but has the shape {tuple(asked.shape)}."
             )
         lead = asked.shape if whole else asked.shape[:-1]
+        if not asked.numel():
+            return layout.to_state(y0.new_empty(*lead, layout.count, y0.shape[1]))
         times = asked.expand(*lead, layout.count) if not whole else asked.unsqueeze(-1)
         times = times.reshape(-1, layout.count)
         host = times.detach().cpu().numpy()
@@ -67,39 +83,66 @@ class RowDense:
         field = self.problem.field.of(self._sample[unique])
         start, size = as_column(self._t[unique], y0.device), as_column(self._h[unique], y0.device)
         y = self._starts.index_select(0, picked)
+        shifts = self._moved()
+        if shifts is not None:
+            start, size = start + shifts[0].index_select(0, picked), size + shifts[1].index_select(0, picked)
         flat_times = times.reshape(-1, 1)
         if whole:
-            parts = [
-                self._at(field, start[i : i + 1], size[i : i + 1], y[i : i + 1], flat_times[place == i], slope)
-                for i in range(len(unique))
-            ]
+            parts = []
+            for i, step in enumerate(unique.tolist()):
+                begin, length, state = start[i : i + 1], size[i : i + 1], y[i : i + 1]
+                result = self._again(step, field, begin, length, state)
+                parts.append(self._at(field, begin, length, state, flat_times[place == i], slope, result))
             order = numpy.argsort(numpy.concatenate([numpy.flatnonzero(place == i) for i in range(len(unique))]))
             values = torch.cat(parts)[torch.from_numpy(order).to(y0.device)]
             return layout.row.unflatten(values.view(*lead, -1))
-        values = self._at(field, start, size, y, flat_times, slope, torch.from_numpy(place).to(y0.device))
+        result = self.stepper.step(field, start, size, y, self.stepper.start(field, start, y))
+        values = self._at(field, start, size, y, flat_times, slope, result, torch.from_numpy(place).to(y0.device))
         return layout.to_state(values.view(*lead, layout.count, -1))
+
+    def _moved(self) -> tuple[Tensor, Tensor] | None:
+        """Return what carries the derivatives of the steps' times, in the order of the samples."""
+        if self._shifts is None:
+            found = step_shifts(self.problem, self._record, self._event_times)
+            if found is None:
+                return None
+            self._shifts = found[0].index_select(0, self._order), found[1].index_select(0, self._order)
+        return self._shifts if torch.is_grad_enabled() else None
+
+    def _again(self, step: int, field: RowField, start: Tensor, size: Tensor, y: Tensor) -> StepResult:
+        """Take a step of the only row again, once."""
+        key = step, torch.is_grad_enabled()
+        known = None if transformed() else self._taken.get(key)
+        if known is not None:
+            return known
+        carry = self._carries[step]
+        result = self.stepper.step(
+            field, start, size, y, self.stepper.start(field, start, y) if carry is None else carry
+        )
+        if not transformed():
+            self._taken[key] = result
+        return result
 
     def _at(
         self,
-        field: object,
+        field: RowField,
         start: Tensor,
         size: Tensor,
         y: Tensor,
         times: Tensor,
         slope: bool,
+        result: StepResult,
         place: Tensor | None = None,
     ) -> Tensor:
-        """Take steps again and return their dense output at times, each in the step at its place."""
+        """Return the dense output of steps at times, each in the step at its place; the first one by default."""
         stepper = self.stepper
-        carry = stepper.start(field, start, y)  # type: ignore[arg-type]
-        result = stepper.step(field, start, size, y, carry)  # type: ignore[arg-type]
         if place is None:
             place = torch.zeros(times.shape[0], dtype=torch.int64, device=y.device)
         starts, sizes, states = start[place], size[place], y[place]
         part = stepper.take(result, place)
 
         def value(theta: Tensor) -> Tensor:
-            return stepper.interpolate(field, starts, sizes, states, part, theta)  # type: ignore[arg-type]
+            return stepper.interpolate(field, starts, sizes, states, part, theta)
 
         theta = (times - starts) / sizes
         if not slope:
@@ -112,7 +155,7 @@ class RowDense:
         first, behind = int(self._first[sample]), int(self._behind[sample])
         if first == behind:
             raise ValueError(f"t: sample {sample} took no step, so that its solution is known nowhere but at ts[0].")
-        begin, end = self._t[first], self._t1[behind - 1]
+        begin, end = self.problem.times[sample, 0], self._record.t1[sample]
         low, high = min(begin, end), max(begin, end)
         room = 4 * numpy.spacing(max(abs(low), abs(high)))
         outside = ~((times >= low - room) & (times <= high + room))

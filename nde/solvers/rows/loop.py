@@ -17,8 +17,9 @@ from torch import Tensor
 from nde.solvers.method import StepResult
 from nde.solvers.rows.control import row_control
 from nde.solvers.rows.detect import EventWatch
+from nde.solvers.rows.landings import MOVES
 from nde.solvers.rows.norms import RowNorm, finite_rows, first_steps
-from nde.solvers.rows.problem import PickedRows, RowProblem, RowStepper, as_column, take_rows
+from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
 from nde.solvers.rows.steps import Hits, RowStep, outcome, times_of
 from nde.solvers.status import Failure, Status
 
@@ -33,7 +34,8 @@ class RowOutputs:
     """The differentiable outputs of a row solve; see the record for which sample and time each row belongs to.
 
     Attributes:
-        saved: States at the inner output times, in the order of the record, shape ``(outputs, row size)``.
+        saved: States at the inner output times, in the order of the record, shape ``(outputs, row size)``, or what is
+            saved of them.
         y1: States that were reached, shape ``(samples, row size)``.
         error, stiffness: One value per accepted step of a sample, in the order of the record.
         local_error: Error vectors, likewise; None unless kept.
@@ -123,7 +125,7 @@ class _RowSolve:
         self, problem: RowProblem, ts_shift: Tensor | None, on_tape: bool, keep_states: bool, dense: bool
     ) -> None:
         self.problem = problem
-        self.stepper = RowStepper(problem.method, problem.layout)
+        self.stepper = problem.stepper()
         self.all_norm = RowNorm(problem.layout, problem.rtol, problem.atol, problem.norm)
         self.ts_shift = ts_shift
         self.keep_states = keep_states
@@ -142,7 +144,7 @@ class _RowSolve:
         # what follows belongs to the rows at work, in their order
         self.rows = numpy.arange(count)
         self.field, self.norm = problem.field, self.all_norm
-        self.t = problem.times[:, 0].copy()
+        self.t = self.landings.begins.copy()
         self.direction = self.directions
         self.broken = numpy.zeros(count, dtype=bool)
         self.y = problem.y0
@@ -207,7 +209,7 @@ class _RowSolve:
 
     def _iterate(self, asked: Vector, h: Vector, t1: Vector, lands: Vector, control: Any, adaptive: bool) -> Vector:
         stepper = self.stepper
-        anchors = numpy.where(lands, self.landings.anchors[self.rows, self.landing[self.rows]], -1)
+        anchors = numpy.where(lands, self.landings.anchors[self.rows, self.landing[self.rows]], MOVES)
         facts = RowStep(self.rows, self.t, h, t1, anchors, *_NONE)
         t_column, h_column = times_of(facts, self.shift, self.ts_shift, self.device)
         if self.carry is None:
@@ -277,6 +279,8 @@ class _RowSolve:
         pieces.saved.extend(part for part in (left.inner, left.ends) if part is not None)
         if self.dense:
             pieces.states.append(left.y1)
+            if not problem.method.carry_is_function_of_state:
+                facts.carry = carry
         pieces.event_times.extend(left.event_times)
         pieces.event_states.extend(left.event_states)
         if self.keep_states:
@@ -376,10 +380,13 @@ class _RowSolve:
         crossing = landed & (before != after)
         if crossing.any():
             self.t = numpy.where(crossing, after, self.t)
-            self._begin_anew(numpy.flatnonzero(crossing))
+            # at the end of the span, nothing begins
+            self._begin_anew(numpy.flatnonzero(crossing & (self.t != self.ends[self.rows])))
 
     def _begin_anew(self, places: Vector) -> None:
         """Compute the first stages of rows again."""
+        if not places.size:
+            return
         if self.stepper.flat:
             self.carry = None
         elif isinstance(self.carry, Tensor):
@@ -449,8 +456,10 @@ class _RowSolve:
             return torch.cat(parts) if parts else y0.new_empty(0, *shape, dtype=torch.float64 if double else None)
 
         size, events = y0.shape[1], bool(self.problem.events)
+        saver = self.problem.saver
+        nothing = y0.new_empty(0, size) if saver is None else saver.empty(y0)
         return RowOutputs(
-            torch.cat(pieces.saved) if pieces.saved else y0.new_empty(0, size),
+            torch.cat(pieces.saved) if pieces.saved else nothing,
             final,
             joined(pieces.error, has_error),
             joined(pieces.stiffness, method.has_stiffness),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy
 import torch
@@ -17,6 +17,8 @@ from nde.solvers.field import VectorField
 from nde.solvers.method import Method, StepResult
 from nde.solvers.norms import Quotient
 from nde.solvers.rows.field import Counter, RowField, RowLayout
+from nde.solvers.rows.landings import Gap, Landings, gaps, row_landings, table_of
+from nde.solvers.rows.saving import Saver
 
 __all__ = ["RowProblem", "RowStepper", "take_rows"]
 
@@ -36,6 +38,7 @@ class RowProblem:
         step_ts: Times that steps must end on.
         jump_ts: Times at which the field is discontinuous.
         norm: See `nde.solvers.problem.Problem`.
+        saver: What is kept at output times; None for the states.
     """
 
     field: RowField
@@ -55,11 +58,16 @@ class RowProblem:
     step_ts: tuple[float, ...] = ()
     jump_ts: tuple[float, ...] = ()
     norm: Callable[[Any], Tensor] | None = None
+    saver: Saver | None = None
 
     @property
     def layout(self) -> RowLayout:
         """Layout of the state."""
         return self.field.layout
+
+    def stepper(self) -> RowStepper:
+        """Return the method's steps on rows."""
+        return RowStepper(self.method, self.layout, inward=bool(self.jump_ts))
 
     def with_field(self, counter: Counter, y0: Tensor, ts: Tensor) -> RowProblem:
         """Return the same problem, counted elsewhere, from another copy of its inputs."""
@@ -72,47 +80,17 @@ class RowProblem:
         ends = self.times[numpy.arange(rows), last]
         asked = self.controller.landings()
         if asked is not None and not len(asked) and not self.step_ts and not self.jump_ts:
-            return Landings(ends[:, None], ends[:, None], last[:, None])
-        every: list[list[tuple[float, float, int]]] = []
+            return Landings(self.times[:, 0], ends[:, None], ends[:, None], last[:, None])
+        across: dict[tuple[float, float], list[Gap]] = {}
+        every = []
+        fixed = [float(time) for time in (*(asked or ()), *self.step_ts)]
         for row in range(rows):
-            low, high = sorted((self.times[row, 0], ends[row]))
-            up = bool(ends[row] > self.times[row, 0])
-            points: dict[float, tuple[float, float, int]] = {}
-            for time in (*(asked or ()), *self.step_ts):
-                points[float(time)] = (float(time), float(time), -1)
-            if asked is None:
-                for index in range(1, int(last[row])):
-                    time = float(self.times[row, index])
-                    points[time] = (time, time, index)
-            for time in self.jump_ts:
-                before, after = around(time, self.layout.structure.time_dtype)
-                points[float(time)] = (before, after, -1) if up else (after, before, -1)
-            inner = sorted((time for time in points if low < time < high), reverse=not up)
-            every.append([*(points[time] for time in inner), (float(ends[row]), float(ends[row]), int(last[row]))])
-        width = max(map(len, every))
-        table = numpy.array([[*points, *[points[-1]] * (width - len(points))] for points in every])
-        return Landings(table[:, :, 0], table[:, :, 1], table[:, :, 2].astype(int))
-
-
-class Landings(NamedTuple):
-    """Times that steps must end on, shape ``(rows, landings)``; behind the last one of a row stands its last again.
-
-    Attributes:
-        before: Where the steps end.
-        after: Where the next ones begin: later than that across a discontinuity.
-        anchors: Index of the output time that each is; -1 if it is none.
-    """
-
-    before: numpy.ndarray
-    after: numpy.ndarray
-    anchors: numpy.ndarray
-
-
-def around(time: float, dtype: torch.dtype) -> tuple[float, float]:
-    """Return the nearest times below and above one, as far from it as a field that sees ``dtype`` can tell."""
-    # a few units, because the end of a step is the rounded sum of its beginning and its size
-    room = 4 * torch.finfo(dtype).eps * max(abs(time), torch.finfo(dtype).tiny)
-    return time - room, time + room
+            times = self.times[row, : last[row] + 1].tolist()
+            span = min(times[0], times[-1]), max(times[0], times[-1])
+            if span not in across:
+                across[span] = gaps(self.jump_ts, *span, self.layout.structure.time_dtype)
+            every.append(row_landings(times, fixed, asked is None, across[span]))
+        return table_of(every)
 
 
 class _FlatField(VectorField):
@@ -141,10 +119,13 @@ class RowStepper:
     Args:
         method: The method.
         layout: The layout of the state.
+        inward: Whether step sizes are rounded towards zero: that of a narrow dtype, rounded up, would carry the last
+            stage across a discontinuity.
     """
 
-    def __init__(self, method: Method, layout: RowLayout) -> None:
+    def __init__(self, method: Method, layout: RowLayout, inward: bool = False) -> None:
         self.method = method
+        self._inward = inward
         self.flat = layout.samples is None
 
     def start(self, field: RowField, t: Tensor, y: Tensor) -> Any:
@@ -166,7 +147,8 @@ class RowStepper:
     def step(self, field: RowField, t: Tensor, h: Tensor, y: Tensor, carry: Any, workspace: Any = None) -> StepResult:
         """See `Method.step`."""
         if not self.flat:
-            return self.method.step(field, t, h.to(y.dtype), y, carry, workspace)  # type: ignore[arg-type]
+            size = _inward(h, y.dtype) if self._inward else h.to(y.dtype)
+            return self.method.step(field, t, size, y, carry, workspace)  # type: ignore[arg-type]
         result = self.method.step(_FlatField(field), t.reshape(()), h.reshape(()), y[0], carry)
         stiffness = result.stiffness
         if isinstance(stiffness, Quotient):
@@ -194,6 +176,14 @@ class RowStepper:
         if self.flat:
             return result
         return StepResult(result.y1.index_select(0, index), None, None, None, take_rows(result.interior, index))
+
+
+def _inward(h: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return step sizes in another dtype, none of them longer than before, with the same derivative."""
+    size = h.to(dtype)
+    with torch.no_grad():
+        less = torch.where(size.double().abs() > h.abs(), torch.nextafter(size, torch.zeros_like(size)) - size, 0.0)
+    return size + less
 
 
 class PickedRows:

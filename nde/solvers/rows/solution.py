@@ -13,9 +13,10 @@ from torch import Tensor
 
 from nde.solvers.events import FoundEvents
 from nde.solvers.rows.dense import RowDense
+from nde.solvers.rows.field import RowLayout
 from nde.solvers.rows.loop import RowOutputs, RowRecord
 from nde.solvers.rows.problem import RowProblem
-from nde.solvers.solution import Solution, Stats, Steps
+from nde.solvers.solution import NOT_DENSE, Solution, Stats, Steps
 from nde.solvers.status import Status
 from nde.solvers.structure import State
 
@@ -44,11 +45,16 @@ class RowSteps(Steps):
         record: What happened.
         like: A tensor of the dtype and on the device of the state.
         sample: Whether steps belong to samples.
+        states: States at their ends; None where they are not kept.
+        layout: The layout of the state.
         outputs: The other attributes of `Steps`.
     """
 
-    def __init__(self, record: RowRecord, like: Tensor, sample: bool, **outputs: Any) -> None:
-        for name, value in {**outputs, "_record": record, "_like": like, "_with_samples": sample}.items():
+    def __init__(
+        self, record: RowRecord, like: Tensor, sample: bool, states: Tensor | None, layout: RowLayout, **outputs: Any
+    ) -> None:
+        own = {"_record": record, "_like": like, "_with_samples": sample, "_states": states, "_layout": layout}
+        for name, value in {**outputs, **own}.items():
             object.__setattr__(self, name, value)
 
     def _joined(self, name: str) -> numpy.ndarray:
@@ -64,6 +70,12 @@ class RowSteps(Steps):
     def h(self) -> Tensor:
         """Signed sizes."""
         return torch.from_numpy(self._joined("h")).to(self._like)  # type: ignore[attr-defined]
+
+    @functools.cached_property
+    def y(self) -> State | None:
+        """States at the ends of the steps, of the structure of one row; None without ``dense=True``."""
+        rows, layout = self._states, self._layout  # type: ignore[attr-defined]
+        return None if rows is None else layout.row.unflatten(rows)
 
     @functools.cached_property
     def sample(self) -> Tensor | None:
@@ -112,7 +124,7 @@ class RowSolution(Solution):
 
     @functools.cached_property
     def ys(self) -> State:
-        """States at ``ts``: the structure of ``y0`` with a leading axis ``T``.
+        """States at ``ts``, or what was saved of them: their structure with a leading axis ``T``.
 
         NaN at times that were not reached, because a solve failed or ended at an event, and behind the last time of a
         sample with fewer times than others.
@@ -122,7 +134,8 @@ class RowSolution(Solution):
         y0 = problem.y0
         rows = [torch.arange(samples)]
         columns = [torch.zeros(samples, dtype=torch.int64)]
-        values = [y0]
+        saver = problem.saver
+        values = [y0 if saver is None else saver.rows(problem.ts[:1, None], y0)]
         for step in record.steps:
             rows.append(torch.from_numpy(numpy.concatenate([step.rows[step.places], step.rows[step.end_places]])))
             columns.append(torch.from_numpy(numpy.concatenate([step.indices, step.end_indices])))
@@ -131,9 +144,13 @@ class RowSolution(Solution):
         arrived = arrived[[record.statuses[sample] is Status.SUCCESS for sample in arrived]]
         rows.append(torch.from_numpy(arrived))
         columns.append(torch.from_numpy(problem.counts[arrived] - 1))
-        values.append(outputs.y1[torch.from_numpy(arrived).to(y0.device)])
+        last = outputs.y1[torch.from_numpy(arrived).to(y0.device)]
+        values.append(last if saver is None else saver.rows(problem.ts[-1:, None].expand(len(arrived), 1), last))
         place = (torch.cat(columns) * samples + torch.cat(rows)).to(y0.device)
-        table = y0.new_full((times * samples, y0.shape[1]), math.nan).index_copy(0, place, torch.cat(values))
+        entries = torch.cat(values)
+        table = entries.new_full((times * samples, entries.shape[1]), math.nan).index_copy(0, place, entries)
+        if saver is not None:
+            return saver.structure.unflatten(table)
         return problem.layout.to_state(table.view(times, samples, -1))
 
     @functools.cached_property
@@ -171,8 +188,8 @@ class RowSolution(Solution):
     @functools.cached_property
     def _dense(self) -> RowDense:
         if self._outputs.states is None:
-            raise ValueError("t: the solution between its output times was not kept. Solve with dense=True.")
-        return RowDense(self._problem, self._outputs.states, self._record)
+            raise ValueError(NOT_DENSE)
+        return RowDense(self._problem, self._outputs.states, self._record, self._outputs.event_times)
 
     def __call__(self, t: Tensor | float) -> State:
         """Return the solution at times.
@@ -207,6 +224,8 @@ def make_row_solution(
         record,
         outputs.y1,
         sample=problem.layout.samples is not None,
+        states=outputs.states,
+        layout=problem.layout,
         error=outputs.error,
         stiffness=outputs.stiffness,
         local_error=None if outputs.local_error is None else problem.layout.row.unflatten(outputs.local_error),

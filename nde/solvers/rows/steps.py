@@ -12,9 +12,10 @@ from torch import Tensor
 from nde.solvers.events import Event
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
+from nde.solvers.rows.landings import FIXED
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 
-__all__ = ["Hits", "RowOutcome", "RowStep", "condition_values", "outcome"]
+__all__ = ["Hits", "RowOutcome", "RowStep", "condition_values", "outcome", "shift_of", "times_of"]
 
 Vector = numpy.ndarray
 
@@ -47,11 +48,13 @@ class RowStep:
     Attributes:
         rows: The samples.
         t, h, t1: Beginnings, signed sizes of the steps as the method took them, and ends (at an event, if one cut it).
-        anchors: Index of the output time that each end moves with, -1 for those that move with the beginning.
+        anchors: Index of the output time that each end moves with; `MOVES` for those that move with the beginning,
+            `FIXED` for those that move with nothing.
         places, indices, thetas: Outputs inside steps: places within the rows, indices of the output times, fractions.
         end_places, end_indices: Outputs at the ends of steps.
         hits: Occurrences of events.
         y: States at the beginning; None where they are not kept or are kept elsewhere.
+        carry: Carry at the beginning, where a dense output needs one that is no function of the state.
     """
 
     rows: Vector
@@ -66,6 +69,7 @@ class RowStep:
     end_indices: Vector
     hits: list[Hits] = field(default_factory=list)
     y: Tensor | None = None
+    carry: Any = None
 
 
 class RowOutcome(NamedTuple):
@@ -74,8 +78,8 @@ class RowOutcome(NamedTuple):
     Attributes:
         y1: States at the ends, after jumps, shape ``(rows, row size)``.
         shift: Zeros that carry the derivatives of the ends' times, shape ``(rows, 1)``; None where none are wanted.
-        inner: States at the outputs inside the steps, shape ``(outputs, row size)``.
-        ends: States at the outputs at the ends of steps.
+        inner: States at the outputs inside the steps, shape ``(outputs, row size)``, or what is saved of them.
+        ends: The same at the outputs at the ends of steps.
         event_times: One tensor per `Hits`, shape ``(hits,)``.
         event_states: One tensor per `Hits`, shape ``(hits, row size)``.
     """
@@ -141,17 +145,14 @@ def outcome(
         ts_shift: The same of the output times, shape ``(samples, T)``.
     """
     if not step.places.size and not step.hits and shift is None:
-        ends = result.y1[torch.from_numpy(step.end_places).to(y.device)] if step.end_places.size else None
-        return RowOutcome(result.y1, None, None, ends, [], [])
+        return RowOutcome(result.y1, None, None, _ends(problem, step, result.y1, None), [], [])
     device = y.device
     field = problem.field
     t, h = times_of(step, shift, ts_shift, device)
     next_shift = shift
     rows = torch.from_numpy(step.rows).to(device)
-    if shift is not None and ts_shift is not None and bool((step.anchors >= 0).any()):
-        anchored = torch.from_numpy(step.anchors >= 0).to(device).unsqueeze(-1)
-        ends_shift = ts_shift[rows, torch.from_numpy(numpy.maximum(step.anchors, 0)).to(device)].unsqueeze(-1)
-        next_shift = torch.where(anchored, ends_shift, shift)
+    if shift is not None:
+        next_shift = _ends_shift(step, shift, ts_shift)
     inner = None
     if step.places.size:
         place = torch.from_numpy(step.places).to(device)
@@ -163,6 +164,7 @@ def outcome(
             start, size = shift[place], h[place]
             theta = (moved - start + theta * size.detach()) / size
         inner = _at(problem, stepper, step, t, h, y, result, place, theta)
+        inner = _saved(problem, step, step.places, step.indices, inner, ts_shift)
     y1 = result.y1
     event_times, event_states = [], []
     for hits in step.hits:
@@ -189,8 +191,36 @@ def outcome(
             y1 = y1.index_copy(0, where, after)
             if next_shift is not None:
                 next_shift = next_shift.index_copy(0, where, time[cut] - time[cut].detach())
-    ends = y1[torch.from_numpy(step.end_places).to(device)] if step.end_places.size else None
-    return RowOutcome(y1, next_shift, inner, ends, event_times, event_states)
+    return RowOutcome(y1, next_shift, inner, _ends(problem, step, y1, ts_shift), event_times, event_states)
+
+
+def _ends(problem: RowProblem, step: RowStep, y1: Tensor, ts_shift: Tensor | None) -> Tensor | None:
+    """Return what is saved at the outputs at the ends of steps."""
+    if not step.end_places.size:
+        return None
+    states = y1[torch.from_numpy(step.end_places).to(y1.device)]
+    return _saved(problem, step, step.end_places, step.end_indices, states, ts_shift)
+
+
+def _saved(
+    problem: RowProblem, step: RowStep, places: Vector, indices: Vector, states: Tensor, ts_shift: Tensor | None
+) -> Tensor:
+    """Return what is kept of states at output times: themselves, unless the user wants something else."""
+    if problem.saver is None:
+        return states
+    rows = step.rows[places]
+    times = as_column(problem.times[rows, indices], states.device)
+    if ts_shift is not None:
+        at = (torch.from_numpy(index).to(states.device) for index in (rows, indices))
+        times = times + ts_shift[tuple(at)].unsqueeze(-1)
+    return problem.saver.rows(times, states)
+
+
+def shift_of(problem: RowProblem) -> Tensor:
+    """Return zeros that carry the derivatives of the output times, shape ``(samples, T)``."""
+    ts = problem.ts.double()
+    shift = ts - ts.detach()
+    return torch.nan_to_num(shift.expand(problem.times.shape) if ts.dim() == 1 else shift)
 
 
 def times_of(
@@ -200,13 +230,22 @@ def times_of(
     t, h = as_column(step.t, device), as_column(step.h, device)
     if shift is None:
         return t, h
-    t = t + shift
+    ends = _ends_shift(step, shift, ts_shift)
+    return t + shift, h if ends is shift else h + (ends - shift)
+
+
+def _ends_shift(step: RowStep, shift: Tensor, ts_shift: Tensor | None) -> Tensor:
+    """Return zeros that carry the derivatives of the ends' times, where no event cuts the steps."""
+    ends = shift
     if ts_shift is not None and bool((step.anchors >= 0).any()):
-        anchored = torch.from_numpy(step.anchors >= 0).to(device).unsqueeze(-1)
-        rows = torch.from_numpy(step.rows).to(device)
-        index = torch.from_numpy(numpy.maximum(step.anchors, 0)).to(device)
-        h = h + torch.where(anchored, ts_shift[rows, index].unsqueeze(-1) - shift, torch.zeros_like(shift))
-    return t, h
+        anchored = torch.from_numpy(step.anchors >= 0).to(shift.device).unsqueeze(-1)
+        rows = torch.from_numpy(step.rows).to(shift.device)
+        index = torch.from_numpy(numpy.maximum(step.anchors, 0)).to(shift.device)
+        ends = torch.where(anchored, ts_shift[rows, index].unsqueeze(-1), ends)
+    if bool((step.anchors == FIXED).any()):
+        # the time of a discontinuity is not moved by those of outputs or events before it
+        ends = ends.masked_fill(torch.from_numpy(step.anchors == FIXED).to(shift.device).unsqueeze(-1), 0.0)
+    return ends
 
 
 def _at(
