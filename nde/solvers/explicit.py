@@ -181,15 +181,16 @@ def dense_weights(coefficients: Sequence[Sequence[float]], theta: Scalar) -> lis
 
 def _combine(base: Tensor | None, h: Scalar, weights: Sequence[Any], stages: Sequence[Tensor]) -> Tensor:
     """Return ``base + h * sum_i weights[i] * stages[i]``, out of place and differentiable."""
-    total = base
-    for weight, stage in zip(weights, stages, strict=True):
-        if isinstance(weight, float) and weight == 0.0:
-            continue
-        factor = h * weight
-        if total is None:
-            total = factor * stage
-        elif isinstance(factor, float):
-            total = torch.add(total, stage, alpha=factor)
-        else:
-            total = total + factor * stage
-    return torch.zeros_like(stages[0]) if total is None else total
+    terms = [(w, s) for w, s in zip(weights, stages, strict=True) if not (isinstance(w, float) and w == 0.0)]
+    if not terms:
+        return torch.zeros_like(stages[0]) if base is None else base
+    # stages are summed before they meet the state, whose rounding unit is far larger than theirs
+    (weight, stage), *rest = terms
+    if base is not None and not rest and isinstance(h, float) and isinstance(weight, float):
+        return torch.add(base, stage, alpha=h * weight)
+    total = stage if isinstance(weight, float) and weight == 1.0 else weight * stage
+    for weight, stage in rest:
+        total = torch.add(total, stage, alpha=weight) if isinstance(weight, float) else total + weight * stage
+    if base is None:
+        return h * total
+    return torch.add(base, total, alpha=h) if isinstance(h, float) else base + h * total

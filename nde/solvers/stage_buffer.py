@@ -71,7 +71,7 @@ class StageBuffer:
 
     def combine(self, y: Tensor, h: float) -> Tensor:
         """Return the state at the end, ``y + h * sum_i b_i k_i``, as a new tensor."""
-        return torch.addmv(y, self._method_rows.T, self._b, alpha=h)
+        return torch.add(y, torch.mv(self._method_rows.T, self._b), alpha=h)
 
     def error_rows(self, h: float) -> Tensor:
         """Return the embedded differences, shape ``(rows, size)``, in scratch memory."""

@@ -1,7 +1,7 @@
 """torchdiffeq's callbacks, which are attributes of the user's function.
 
 ``callback_step(t0, y0, dt)`` is called before every attempt, ``callback_accept_step`` and ``callback_reject_step`` once
-it is judged; with the suffix ``_adjoint``, those of the backward solve.
+it is judged; with the suffix ``_adjoint``, those of the backward solve. ``dt`` is positive in either direction of time.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ class _ObservedMethod(Method):
     ) -> StepResult:
         structure, calls = field.structure, self._callbacks
         time, size = (
-            torch.as_tensor(value, dtype=structure.time_dtype, device=y.device).detach().clone() for value in (t, h)
+            torch.as_tensor(value, dtype=structure.time_dtype, device=y.device).detach().clone()
+            for value in (t, abs(h))
         )
         calls.attempt = (time, structure.unflatten(y), size)
         if calls.step is not None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+
+from nde.solvers import tableaus
+from nde.solvers.explicit import ExplicitRungeKutta
+from nde.solvers.method import Method
+from nde.solvers.registry import find_method
+from nde.solvers.tableau import ButcherTableau
 
 __all__ = ["SOLVERS", "LegacyMethod", "find_legacy_method"]
 
@@ -26,24 +33,29 @@ class LegacyMethod:
     """A method by torchdiffeq's name.
 
     Attributes:
-        name: nde's name of it.
+        method: nde's method.
         adaptive: Whether it chooses its steps.
         options: Options that it understands.
         solver: torchdiffeq's class name, which its warnings begin with.
     """
 
-    name: str
+    method: Method
     adaptive: bool
     options: frozenset[str]
     solver: str
 
 
 def _adaptive(name: str, solver: str) -> LegacyMethod:
-    return LegacyMethod(name, True, _ADAPTIVE, solver)
+    return LegacyMethod(find_method(name), True, _ADAPTIVE, solver)
 
 
-def _fixed(name: str, solver: str, *more: str) -> LegacyMethod:
-    return LegacyMethod(name, False, _FIXED | set(more), solver)
+def _fixed(method: str | Method, solver: str, *more: str) -> LegacyMethod:
+    return LegacyMethod(find_method(method), False, _FIXED | set(more), solver)
+
+
+def _without_estimate(name: str, tableau: ButcherTableau) -> ExplicitRungeKutta:
+    """Return a method without its error estimate, which fixed steps do not read and torchdiffeq's users do not see."""
+    return ExplicitRungeKutta(name, dataclasses.replace(tableau, errors=(), embedded_orders=(), stiffness_stages=None))
 
 
 #: torchdiffeq's method names, but for ``scipy_solver``, which is no method of nde's.
@@ -55,8 +67,8 @@ SOLVERS: dict[str, LegacyMethod] = {
     "fehlberg2": _adaptive("fehlberg2", "Fehlberg2"),
     "adaptive_heun": _adaptive("heun", "AdaptiveHeunSolver"),
     "euler": _fixed("euler", "Euler"),
-    "midpoint": _fixed("midpoint", "Midpoint"),
-    "heun2": _fixed("heun", "Heun2"),
+    "midpoint": _fixed(_without_estimate("midpoint", tableaus.MIDPOINT), "Midpoint"),
+    "heun2": _fixed(_without_estimate("heun", tableaus.HEUN), "Heun2"),
     "heun3": _fixed("heun3", "Heun3"),
     "rk4": _fixed("rk38", "RK4"),  # which is the 3/8 rule there
     "explicit_adams": _fixed("explicit_adams", "AdamsBashforth", "max_order", "max_iters", "implicit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,12 +18,14 @@ from nde.compat.torchdiffeq.options import solver_arguments
 from nde.compat.torchdiffeq.scipy_solver import solve_with_scipy
 from nde.solve import solve_ode
 from nde.solvers.events import Event
-from nde.solvers.registry import find_method
 from nde.solvers.solution import Solution
 from nde.solvers.status import SolverError
 from nde.solvers.structure import State
 
-__all__ = ["check_inputs", "odeint", "odeint_dense", "odeint_event", "run"]
+__all__ = ["SCIPY", "check_inputs", "odeint", "odeint_dense", "odeint_event", "run"]
+
+#: the one method that is not nde's
+SCIPY = "scipy_solver"
 
 # an event may be as far away as this many units of time
 _FAR = 1e9
@@ -79,27 +82,30 @@ def run(
     callback_of: Any = None,
 ) -> Any:
     """Solve with an adjoint; see `odeint`. The callbacks are those of another object where one is given."""
-    if method != "scipy_solver":
+    if method != SCIPY:
         legacy = find_legacy_method(method)
-    t = check_inputs(y0, t, method, options)
+    t = check_inputs(y0, t)
     if t.shape[0] == 1:
         return tuple(part.unsqueeze(0) for part in y0) if isinstance(y0, tuple) else y0.unsqueeze(0)
-    if method == "scipy_solver":
+    if method == SCIPY:
         if event_fn is not None:
             raise ValueError("event_fn does not work with method='scipy_solver'. Choose another method.")
-        return solve_with_scipy(func, y0, t, rtol, atol, options or {})
+        return solve_with_scipy(func, y0, t, _tolerance(rtol, "rtol", y0), _tolerance(atol, "atol", y0), options or {})
     arguments = solver_arguments(legacy, options, func, y0, t, event_fn is not None)
     owner = func if callback_of is None else callback_of
     if "jump_ts" in arguments and not legacy.adaptive:
         func = _kept_inside(func, t)
     callbacks = find_callbacks(owner, legacy.adaptive, legacy.solver)
     if callbacks is not None:
-        arguments["method"], arguments["controller"] = observed(
-            find_method(arguments["method"]), arguments["controller"], callbacks
-        )
+        arguments["method"], arguments["controller"] = observed(arguments["method"], arguments["controller"], callbacks)
     tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
     if event_fn is None:
         return _solved(func, y0, t, args, adjoint=adjoint, **tolerances, **arguments).ys
+    if len(t) != 2:
+        raise ValueError(f"We require len(t) == 2 when in event handling mode, but got len(t)={len(t)}.")
+    with torch.no_grad():
+        if not bool(torch.as_tensor(event_fn(t[0], y0)).all()):
+            return t[0], _twice(y0)  # the event is where the solve begins
     direction = 1.0 if bool(t[-1] > t[0]) else -1.0
     span = torch.stack([t[0].double(), t[0].detach().double() + direction * _FAR])
 
@@ -114,6 +120,10 @@ def run(
     if isinstance(y0, tuple):
         return event_time, tuple(torch.stack([a, b[0]]) for a, b in zip(y0, found.y, strict=True))
     return event_time, torch.stack([y0, found.y[0]])
+
+
+def _twice(y0: State) -> State:
+    return tuple(torch.stack([part, part]) for part in y0) if isinstance(y0, tuple) else torch.stack([y0, y0])
 
 
 def _kept_inside(func: Callable[..., State], t: Tensor) -> Callable[..., State]:
@@ -131,6 +141,8 @@ def _kept_inside(func: Callable[..., State], t: Tensor) -> Callable[..., State]:
 
 def _solved(func: Callable[..., State], y0: State, t: Tensor, args: tuple[Any, ...], **arguments: Any) -> Solution:
     try:
+        if not arguments["controller"].adaptive:
+            return solve_ode(func, y0, t, args, **arguments)
         with warnings.catch_warnings():
             # torchdiffeq's default tolerances are below what float32 resolves, and its users know it
             warnings.filterwarnings("ignore", message="rtol and atol ask for a relative accuracy")
@@ -149,16 +161,13 @@ def _tolerance(value: Any, name: str, y0: State) -> Any:
     return value
 
 
-def check_inputs(y0: State, t: Any, method: str | None, options: Mapping[str, Any] | None) -> Tensor:
+def check_inputs(y0: State, t: Any) -> Tensor:
     """Return the times on the state's device.
 
     Raises:
         TypeError: Times or state are not of floating point.
-        ValueError: Options were given without a method.
         AssertionError: The times are not strictly monotone.
     """
-    if options is not None and len(options) and method is None:
-        raise ValueError("cannot supply `options` without specifying `method`")
     parts = y0 if isinstance(y0, tuple) else (y0,)
     for part in parts:
         if not isinstance(part, Tensor):
@@ -171,8 +180,9 @@ def check_inputs(y0: State, t: Any, method: str | None, options: Mapping[str, An
         raise TypeError(f"`t` must be a floating point Tensor but is a {t.type()}")
     if t.dim() != 1:
         raise AssertionError("t must be one dimensional")
-    steps = t.detach().diff()
-    if not (bool((steps > 0).all()) or bool((steps < 0).all())):
+    times = t.tolist()
+    pairs = list(itertools.pairwise(times))
+    if not (all(a < b for a, b in pairs) or all(a > b for a, b in pairs)):
         raise AssertionError("t must be strictly increasing or decreasing")
     if t.device != parts[0].device:
         warnings.warn("t is not on the same device as y0. Coercing to y0.device.", UserWarning, stacklevel=4)
@@ -224,7 +234,7 @@ def odeint_dense(
     """Solve from ``t0`` to ``t1`` and return the solution as a function of time; see `odeint`."""
     t = torch.stack([torch.as_tensor(t0).reshape(()), torch.as_tensor(t1).reshape(())])
     legacy = find_legacy_method(method)
-    t = check_inputs(y0, t, method, options)
+    t = check_inputs(y0, t)
     arguments = solver_arguments(legacy, options, func, y0, t, event=False)
     tolerances = {"rtol": _tolerance(rtol, "rtol", y0), "atol": _tolerance(atol, "atol", y0)}
     solution = _solved(func, y0, t, (), adjoint="direct", dense=True, **tolerances, **arguments)

@@ -16,7 +16,7 @@ from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.controllers import Controller, ControllerState, Decision, FixedStep, PIDController, StepTo
 from nde.solvers.structure import State
 
-__all__ = ["component_norm", "solver_arguments"]
+__all__ = ["component_norm", "root_mean_square", "solver_arguments"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class _Accepting(ControllerState):
         accept, size = self._inner.decide(h, ratio)
         small = h <= self._smallest * (1 + 1e-9) and math.isfinite(ratio)
         return Decision(accept or small, max(size, self._smallest))
+
+
+def root_mean_square(value: Tensor) -> Tensor:
+    """Return the root mean square of all entries, zero of none."""
+    return value.abs().square().mean().sqrt() if value.numel() else value.abs().sum()
 
 
 def component_norm(state: State) -> Tensor:
@@ -63,18 +68,26 @@ def solver_arguments(
     unknown = {key: value for key, value in given.items() if key not in method.options}
     if unknown:
         warnings.warn(f"{method.solver}: Unexpected arguments {unknown}", UserWarning, stacklevel=4)
-    arguments: dict[str, Any] = {"method": method.name}
+    arguments: dict[str, Any] = {"method": method.method}
+    if not method.adaptive:
+        # fixed steps measure no errors
+        return {**arguments, **_adams(method, given), **_fixed(given, func, y0, t, event)}
     norm = given.get("norm")
     if norm is not None:
         arguments["norm"] = norm
     elif isinstance(y0, tuple):
         arguments["norm"] = component_norm
-    if method.adaptive:
-        return {**arguments, **_adaptive(given)}
-    if given.get("max_order") is not None:
-        family = ExplicitAdams if method.name == "explicit_adams" else ImplicitAdams
-        arguments["method"] = family(min(int(given["max_order"]), 8))
-    return {**arguments, **_fixed(given, func, y0, t, event)}
+    return {**arguments, **_adaptive(given)}
+
+
+def _adams(method: LegacyMethod, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the Adams method of the order and number of iterations that are asked for, if any."""
+    order = min(int(given.get("max_order") or 4), 8)
+    if isinstance(method.method, ExplicitAdams):
+        return {"method": ExplicitAdams(order)} if given.get("max_order") else {}
+    if not isinstance(method.method, ImplicitAdams) or not (given.get("max_order") or given.get("max_iters")):
+        return {}
+    return {"method": ImplicitAdams(order, int(given.get("max_iters") or method.method.max_iterations))}
 
 
 def _adaptive(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +126,8 @@ def _fixed(given: Mapping[str, Any], func: Callable[..., State], y0: State, t: T
         raise ValueError("step_size and grid_constructor are mutually exclusive arguments.")
     if event and size is None:
         raise ValueError("event_fn with a method of fixed steps needs options={'step_size': ...}.")
+    if given.get("interp") not in (None, "linear", "cubic"):
+        raise ValueError(f"Unknown interpolation method {given['interp']}")
     limit = {"max_steps": 20_000 if event else 2**31 - 1}
     jumps: tuple[float, ...] = ()
     times = t.detach().double().tolist()

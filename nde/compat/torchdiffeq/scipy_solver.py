@@ -53,11 +53,17 @@ def solve_with_scipy(
         like.double().cpu().numpy(),
         method=solver,
         t_eval=times,
-        rtol=float(rtol),
-        atol=float(atol),
+        rtol=_tolerance(rtol, "rtol", structure),
+        atol=_tolerance(atol, "atol", structure),
         **limits,
     )
     if not found.success:
         raise RuntimeError(f"scipy_solver with solver={solver!r} failed: {found.message}")
     states = structure.unflatten(torch.from_numpy(numpy.ascontiguousarray(found.y.T)).to(like))
     return states
+
+
+def _tolerance(value: Any, name: str, structure: StateStructure) -> float | numpy.ndarray:
+    """Return a tolerance as SciPy takes it: a number, or one for every entry."""
+    spread = structure.spread(value, name)
+    return spread.double().cpu().numpy() if isinstance(spread, Tensor) else spread

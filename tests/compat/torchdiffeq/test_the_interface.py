@@ -138,8 +138,6 @@ def test_options_do_what_they_say() -> None:
         odeint(field, y0, t, method="rk4", options={"step_size": 0.1, "grid_constructor": lambda *_: t})
     with pytest.raises(ValueError, match="repeated"):
         odeint(field, y0, t, method="dopri5", options={"step_t": double(0.5), "jump_t": double(0.5)})
-    with pytest.raises(ValueError, match="without specifying `method`"):
-        odeint(field, y0, t, options={"step_size": 0.1})
 
 
 def test_steps_of_the_smallest_size_are_accepted() -> None:
