@@ -17,9 +17,10 @@ from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.method import StepResult
 from nde.solvers.replay import accumulate
 from nde.solvers.rows.field import Counter
-from nde.solvers.rows.loop import RowOutputs, RowRecord, solve_rows
+from nde.solvers.rows.loop import solve_rows
 from nde.solvers.rows.norms import RowNorm
 from nde.solvers.rows.problem import RowProblem, RowStepper
+from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.solution import RowSolution, make_row_solution
 from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, shift_of, times_of
 

@@ -14,7 +14,7 @@ from nde.solvers.explicit_reverse import ExplicitReverser
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method, Reversal, Scalar, StepResult, StepReverser
 from nde.solvers.norms import Quotient
-from nde.solvers.rows.buffer import RowBuffer
+from nde.solvers.rows.buffer import RowBuffer, ScaledStages
 from nde.solvers.stage_buffer import StageBuffer
 from nde.solvers.tableau import ButcherTableau
 
@@ -114,19 +114,22 @@ class ExplicitRungeKutta(Method):
         tableau, stages = self.tableau, buffer.stages
         times = buffer.times(t, h, field.structure.time_dtype)
         h = h.to(y.dtype).expand_as(y).contiguous()
-        stages[0].copy_(carry)
-        arguments, last = [y], carry
+        buffer.put(0, carry, h)
+        argument, last = y, carry
+        compared, kept = tableau.stiffness_stages or (), {}
         for index in range(1, tableau.stages):
-            argument = buffer.combine(index, y, h)
+            final = tableau.fsal and index == tableau.stages - 1
+            argument = buffer.end(y) if final else buffer.argument(index, y)
             last = field(times[index], argument)
-            stages[index].copy_(last)
-            arguments.append(argument)
-        y1 = arguments[-1] if tableau.fsal else buffer.combine(tableau.stages, y, h)
-        errors = buffer.error_rows(h) if tableau.errors else None
+            buffer.put(index, last, h)
+            if index in compared:
+                kept[index] = argument
+        y1 = argument if tableau.fsal else buffer.end(y)
+        errors = buffer.error_rows() if tableau.errors else None
         stiffness = None
         if tableau.stiffness_stages is not None:
             low, high = tableau.stiffness_stages
-            stiffness = Quotient((stages[high], stages[low]), (arguments[high], arguments[low]))
+            stiffness = Quotient((stages[high], stages[low]), (kept[high], kept[low]), h)
         return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
 
     def interpolate(
@@ -141,7 +144,10 @@ class ExplicitRungeKutta(Method):
             for index, c in enumerate(dense.extra_c, start=self.tableau.stages):
                 buffer.stages[index].copy_(field(t + c * h, buffer.argument(index, y, h)))
             return buffer.outputs(y, h, [float(theta) for theta in thetas])
+        scaled = isinstance(result.interior, RowBuffer | ScaledStages)
         stages = list(result.interior.stages if isinstance(result.interior, RowBuffer) else result.interior)
+        if scaled:
+            stages = [stage / h for stage in stages]
         for c, row in zip(dense.extra_c, dense.extra_a, strict=True):
             stages.append(field(t + c * h, _combine(y, h, row, stages)))
         if y.dim() == 2:  # one row per sample, each at its own fractions

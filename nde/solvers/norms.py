@@ -23,10 +23,16 @@ _NOTHING = 1e8
 
 
 class Quotient(NamedTuple):
-    """A quotient of norms of two differences, ``|upper[0] - upper[1]| / |lower[0] - lower[1]|``."""
+    """A quotient of norms of two differences, ``|upper[0] - upper[1]| / |lower[0] - lower[1]|``.
+
+    Attributes:
+        upper, lower: What the differences are of.
+        size: What the upper difference is to be divided by, of its shape; None for nothing.
+    """
 
     upper: tuple[Tensor, Tensor]
     lower: tuple[Tensor, Tensor]
+    size: Tensor | None = None
 
 
 @dataclass(slots=True)

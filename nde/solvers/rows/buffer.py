@@ -7,23 +7,26 @@ from torch import Tensor
 
 from nde.solvers.tableau import ButcherTableau
 
-__all__ = ["RowBuffer"]
+__all__ = ["RowBuffer", "ScaledStages"]
 
 
 class RowBuffer:
-    """Stages of one step of all rows, so that every stage sum is one matrix-vector product.
+    """Stages of one step of all rows, times its size, so that every stage sum is one matrix-vector product.
 
     Args:
         tableau: Coefficients.
         y: States, shape ``(rows, row size)``; later steps may have fewer rows.
 
     Attributes:
-        stages: Stages of the rows at work, shape ``(rows, row size)`` each.
+        stages: Stages of the rows at work, times the step size, shape ``(rows, row size)`` each.
     """
 
     def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
         self._memory = torch.empty(tableau.stages, y.numel(), dtype=y.dtype, device=y.device)
-        self._weights = [y.new_tensor(row) for row in ((), *tableau.a, tableau.b)]
+        self._weights = [y.new_tensor(row) for row in ((), *tableau.a)]
+        # the last stage of a FSAL method comes after the state at the end, to which it adds nothing
+        self._ending = tableau.stages - 1 if tableau.fsal else tableau.stages
+        self._b = y.new_tensor(tableau.b[: self._ending])
         self._errors = [y.new_tensor(row) for row in tableau.errors]
         self._nodes = torch.tensor(tableau.c, dtype=torch.float64, device=y.device)
         self.stages: tuple[Tensor, ...] = ()
@@ -46,21 +49,31 @@ class RowBuffer:
         """Return the times of all stages, shape ``(rows, 1)`` each."""
         return torch.addcmul(t, h.double(), self._nodes).to(dtype).split(1, 1)
 
-    def combine(self, index: int, y: Tensor, h: Tensor) -> Tensor:
-        """Return the argument of a stage; behind the last stage, the state at the end.
+    def put(self, index: int, stage: Tensor, h: Tensor) -> None:
+        """Keep a stage, times the step size; of the states' shape, as broadcasting costs more with narrow rows."""
+        torch.mul(stage, h, out=self.stages[index])
 
-        Args:
-            index: The stage.
-            y: States at the beginning.
-            h: Step sizes, of the states' shape: with narrow rows, broadcasting costs more than memory.
-        """
-        return torch.addcmul(y, h, torch.mv(self._heads[index], self._weights[index]).view(self._shape))
+    def argument(self, index: int, y: Tensor) -> Tensor:
+        """Return the argument of a stage, given the states at the beginning."""
+        return torch.addmv(y.view(-1), self._heads[index], self._weights[index]).view(self._shape)
 
-    def error_rows(self, h: Tensor) -> Tensor:
+    def end(self, y: Tensor) -> Tensor:
+        """Return the states at the end; the stages are summed first, as the state's rounding unit is far larger."""
+        return y + torch.mv(self._heads[self._ending], self._b).view(self._shape)
+
+    def error_rows(self) -> Tensor:
         """Return the embedded differences, shape ``(estimates, rows, row size)``."""
-        rows = [h * torch.mv(self._heads[-1], row).view(self._shape) for row in self._errors]
+        rows = [torch.mv(self._heads[-1], row).view(self._shape) for row in self._errors]
         return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(rows)
 
-    def take_rows(self, index: Tensor) -> list[Tensor]:
+    def take_rows(self, index: Tensor) -> ScaledStages:
         """Return the stages of some rows."""
-        return [stage.index_select(0, index) for stage in self.stages]
+        return ScaledStages([stage.index_select(0, index) for stage in self.stages])
+
+
+class ScaledStages(list[Tensor]):
+    """Stages times the step size."""
+
+    def take_rows(self, index: Tensor) -> ScaledStages:
+        """Return the stages of some rows."""
+        return ScaledStages([stage.index_select(0, index) for stage in self])

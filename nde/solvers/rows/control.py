@@ -44,24 +44,24 @@ class _PIDRows(RowControl):
         self._last = numpy.ones(count)
         self._second_last = numpy.ones(count)
         self._rejected = numpy.zeros(count, dtype=bool)
+        self._some_rejected = False
+        # the first try and the next ones follow one rule, which shrinks what was rejected
+        self._plain = not (self._two or self._three) and math.isclose(self._one, -1 / error_order)
 
     def decide(self, h: Vector, ratio: Vector) -> tuple[Vector, Vector]:
         control = self._controller
-        broken = ~numpy.isfinite(ratio)
-        some_broken = bool(broken.any())
-        if some_broken:
-            ratio = numpy.where(broken, math.inf, ratio)
-        ratio = numpy.maximum(ratio, 1e-10)
+        ratio = numpy.where(ratio > 1e-10, ratio, numpy.where(numpy.isnan(ratio), math.inf, 1e-10))
         accept = ratio <= 1
         factor = control.safety * ratio**self._one
         if self._two:
             factor *= self._last**self._two
         if self._three:
             factor *= self._second_last**self._three
-        largest = numpy.where(self._rejected, 1.0, control.max_factor)
-        factor = numpy.minimum(numpy.maximum(factor, control.min_factor), largest)
-        all_accepted = bool(accept.all())
-        if not all_accepted:
+        factor = numpy.minimum(numpy.maximum(factor, control.min_factor), control.max_factor)
+        if self._some_rejected:
+            factor = numpy.where(self._rejected, numpy.minimum(factor, 1.0), factor)
+        self._some_rejected = not accept.all()
+        if self._some_rejected and not self._plain:
             retry = control.safety * ratio ** (-1 / self._order)
             retry = numpy.minimum(numpy.maximum(retry, control.min_factor), 1.0)
             factor = numpy.where(accept, factor, retry)

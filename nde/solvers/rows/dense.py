@@ -9,7 +9,7 @@ from torch import Tensor
 from nde.solvers.jacobian import transformed
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
-from nde.solvers.rows.loop import RowRecord
+from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.moving import step_shifts
 from nde.solvers.rows.problem import RowProblem, as_column
 from nde.solvers.structure import State
@@ -32,10 +32,8 @@ class RowDense:
     ) -> None:
         self.problem = problem
         self.stepper = problem.stepper()
-        none = [numpy.empty(0)]
-        sample = numpy.concatenate([step.rows for step in record.steps] or none).astype(int)
-        t, h = (numpy.concatenate([getattr(step, name) for step in record.steps] or none) for name in ("t", "h"))
-        t1 = numpy.concatenate([step.t1 for step in record.steps] or none)
+        sample = record.joined("rows").astype(int)
+        t, h, t1 = (record.joined(name) for name in ("t", "h", "t1"))
         # steps of one sample follow each other in the order in which they were recorded
         order = numpy.argsort(sample, kind="stable")
         self._sample, self._t, self._h, self._t1 = sample[order], t[order], h[order], t1[order]

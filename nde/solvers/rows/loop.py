@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
@@ -15,93 +14,18 @@ import torch
 from torch import Tensor
 
 from nde.solvers.method import StepResult
+from nde.solvers.rows.clock import Clock, Move
 from nde.solvers.rows.control import row_control
-from nde.solvers.rows.detect import EventWatch
-from nde.solvers.rows.landings import MOVES
-from nde.solvers.rows.norms import RowNorm, finite_rows, first_steps
+from nde.solvers.rows.norms import RowMeasure, RowNorm, finite_rows, first_steps
 from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
-from nde.solvers.rows.steps import Hits, RowStep, outcome, times_of
+from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
+from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
+from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
 
-__all__ = ["RowOutputs", "RowRecord", "solve_rows"]
+__all__ = ["solve_rows"]
 
 Vector = numpy.ndarray
-_SMALLEST_STEP = 1e-100
-
-
-@dataclass
-class RowOutputs:
-    """The differentiable outputs of a row solve; see the record for which sample and time each row belongs to.
-
-    Attributes:
-        saved: States at the inner output times, in the order of the record, shape ``(outputs, row size)``, or what is
-            saved of them.
-        y1: States that were reached, shape ``(samples, row size)``.
-        error, stiffness: One value per accepted step of a sample, in the order of the record.
-        local_error: Error vectors, likewise; None unless kept.
-        states: States at the ends of these steps, likewise; None unless kept.
-        event_times: Times of all occurrences, in the order of the record.
-        event_states: States there.
-    """
-
-    saved: Tensor
-    y1: Tensor
-    error: Tensor | None
-    stiffness: Tensor | None
-    local_error: Tensor | None
-    states: Tensor | None
-    event_times: Tensor | None
-    event_states: Tensor | None
-
-    def all(self) -> tuple[Tensor | None, ...]:
-        """Return the outputs in the order of the attributes."""
-        return (
-            self.saved,
-            self.y1,
-            self.error,
-            self.stiffness,
-            self.local_error,
-            self.states,
-            self.event_times,
-            self.event_states,
-        )
-
-
-@dataclass
-class RowRecord:
-    """What happened in a row solve, on the host.
-
-    Attributes:
-        steps: The iterations, accepted rows only.
-        accepted, rejected: Steps of each sample.
-        statuses: How each sample ended.
-        failures: Where the failed samples failed.
-        t1: Time that each sample reached.
-        size_of_state: Scaled norm of the initial state.
-    """
-
-    steps: list[RowStep]
-    accepted: Vector
-    rejected: Vector
-    statuses: list[Status]
-    failures: dict[int, Failure] = field(default_factory=dict)
-    t1: Vector = field(default_factory=lambda: numpy.empty(0))
-    size_of_state: float = 0.0
-
-
-@dataclass
-class _Pieces:
-    """Outputs as they arrive."""
-
-    saved: list[Tensor] = field(default_factory=list)
-    final: list[Tensor] = field(default_factory=list)
-    final_rows: list[Vector] = field(default_factory=list)
-    error: list[Tensor] = field(default_factory=list)
-    stiffness: list[Tensor] = field(default_factory=list)
-    local_error: list[Tensor] = field(default_factory=list)
-    states: list[Tensor] = field(default_factory=list)
-    event_times: list[Tensor] = field(default_factory=list)
-    event_states: list[Tensor] = field(default_factory=list)
 
 
 def solve_rows(
@@ -132,25 +56,24 @@ class _RowSolve:
         self.dense = dense
         self.device = problem.y0.device
         count = problem.layout.count
-        self.pieces = _Pieces()
-        self.record = RowRecord([], numpy.zeros(count, int), numpy.zeros(count, int), [Status.SUCCESS] * count)
-        self.record.t1 = problem.times[:, 0].copy()
-        self.watch = EventWatch(problem, self.stepper) if problem.events else None
-        self.ends = problem.times[numpy.arange(count), problem.counts - 1]
-        self.directions = numpy.where(self.ends > problem.times[:, 0], 1.0, -1.0)
-        self.landings = problem.landings()
-        self.landing = numpy.zeros(count, int)
+        self.pieces = Pieces()
+        self.record = RowRecord(numpy.zeros(count, int), [Status.SUCCESS] * count, problem.times[:, 0].copy())
+        self.watch = Watching(problem, self.stepper) if problem.events else None
         self.next_output = numpy.ones(count, int)
+        self.has_inner_outputs = bool((problem.counts > 2).any())
+        self.iterations = 0
         # what follows belongs to the rows at work, in their order
-        self.rows = numpy.arange(count)
+        self.clock = Clock(problem)
+        self.control = row_control(problem.controller, problem.method.error_order or 1, count)
         self.field, self.norm = problem.field, self.all_norm
-        self.t = self.landings.begins.copy()
-        self.direction = self.directions
         self.broken = numpy.zeros(count, dtype=bool)
         self.y = problem.y0
         self.shift = self._first_shift()
         self.carry: Any = None
         self.workspace = None if on_tape else self.stepper.workspace(self.y)
+        self.keeps_more = (
+            dense or problem.keep_local_errors or self.watch is not None or self.shift is not None or self.stepper.flat
+        )
 
     def _first_shift(self) -> Tensor | None:
         differentiable = torch.is_grad_enabled() and (self.ts_shift is not None or bool(self.problem.events))
@@ -158,198 +81,200 @@ class _RowSolve:
             return None
         if self.ts_shift is not None:
             return self.ts_shift[:, :1]
-        return torch.zeros(len(self.rows), 1, dtype=torch.float64, device=self.device)
+        return torch.zeros(self.problem.layout.count, 1, dtype=torch.float64, device=self.device)
 
     def run(self) -> tuple[RowOutputs, RowRecord]:
-        problem = self.problem
-        order = problem.method.error_order or 1
-        control = row_control(problem.controller, order, len(self.rows))
-        time = self._time()
+        clock, most = self.clock, self.problem.max_steps
+        size = self._begin()
+        while len(clock.rows):
+            move = clock.propose(size)
+            if move.stuck is not None or self.iterations >= most:
+                size = self._give_up(size, move)
+            else:
+                size = self._iterate(size, move)
+        return self.pieces.outputs(self.problem, self.all_norm, self.dense), self.record
+
+    def _begin(self) -> Vector:
+        """Evaluate the field at the beginning; return the sizes of the first steps."""
+        problem, clock = self.problem, self.clock
+        time = as_column(clock.t, self.device)
+        if self.shift is not None:
+            time = time + self.shift
         self.carry = self.stepper.start(self.field, time, self.y)
         if self.watch is not None:
             with torch.no_grad():
                 self.watch.begin(self.field, time, self.y)
         given = problem.controller.first_step()
-        if given is None:
-            slope = self.stepper.slope(self.field, time, self.y, self.carry)
-            span = self.ends - self.t
-            size, self.record.size_of_state = first_steps(
-                self.field, self.norm, time.detach(), span, self.y.detach(), slope.detach(), order
-            )
-            size = numpy.where(numpy.isnan(size), size, numpy.maximum(size, problem.dt_min))
-            lost = numpy.isnan(size)
-            size = size[~lost]
-            self._leave(lost, Status.NON_FINITE, numpy.zeros(len(lost)), control)
-        else:
-            size = numpy.full(len(self.rows), given)
-        stretch = 1.0 + problem.controller.stretch
-        longest = problem.dt_max * (1 + 1e-9)
-        adaptive = problem.controller.adaptive
-        while len(self.rows):
-            size = numpy.minimum(size, problem.dt_max)
-            target = self.landings.before[self.rows, self.landing[self.rows]]
-            lands = (target - self.t) * self.direction <= numpy.minimum(size * stretch, longest)
-            with numpy.errstate(invalid="ignore"):
-                t1 = numpy.where(lands, target, self.t + self.direction * size)
-            h = t1 - self.t
-            length = numpy.abs(h)
-            attempted = self.record.accepted[self.rows] + self.record.rejected[self.rows]
-            small = (length < max(problem.dt_min, _SMALLEST_STEP)) | (length <= 4 * numpy.spacing(numpy.abs(self.t)))
-            stuck, spent = small & ~lands, attempted >= problem.max_steps
-            if stuck.any() or spent.any():
-                code = numpy.where(stuck, numpy.where(self.broken, 1, 2), numpy.where(spent, 3, 0))
-                size = size[code == 0]
-                for number, status in ((1, Status.NON_FINITE), (2, Status.STEP_UNDERFLOW), (3, Status.MAX_STEPS)):
-                    now = code == number
-                    self._leave(now, status, h, control)
-                    code, h = code[~now], h[~now]
-                continue
-            size = self._iterate(size, h, t1, lands, control, adaptive)
-        return self._outputs(), self.record
+        if given is not None:
+            return numpy.full(len(clock.rows), given)
+        slope = self.stepper.slope(self.field, time, self.y, self.carry)
+        size, self.record.size_of_state = first_steps(
+            self.field,
+            self.norm,
+            time.detach(),
+            clock.ends - clock.t,
+            self.y.detach(),
+            slope.detach(),
+            problem.method.error_order or 1,
+        )
+        lost = numpy.isnan(size)
+        if lost.any():
+            self._leave(lost, Status.NON_FINITE, numpy.zeros(len(lost)))
+        return numpy.maximum(size[~lost], problem.dt_min)
 
-    def _iterate(self, asked: Vector, h: Vector, t1: Vector, lands: Vector, control: Any, adaptive: bool) -> Vector:
-        stepper = self.stepper
-        anchors = numpy.where(lands, self.landings.anchors[self.rows, self.landing[self.rows]], MOVES)
-        facts = RowStep(self.rows, self.t, h, t1, anchors, *_NONE)
-        t_column, h_column = times_of(facts, self.shift, self.ts_shift, self.device)
-        if self.carry is None:
-            self.carry = stepper.start(self.field, t_column, self.y)
-        y, carry = self.y, self.carry
-        result = stepper.step(self.field, t_column, h_column, y, carry, self.workspace)
-        ratio = None if result.errors is None else self.norm.ratio(result.errors, y, result.y1)
-        with torch.no_grad():
-            nothing = self.norm.sums(result.y1) * 0  # NaN as soon as an entry of the row is not finite
-            measure = nothing if ratio is None else ratio + nothing
-            value = measure.double().cpu().numpy()
-            if numpy.isnan(value).any():  # the sum alone may have overflowed
-                finite = finite_rows(result.y1).cpu().numpy()
-                plain = 0.0 if ratio is None else ratio.detach().double().cpu().numpy()
-                value = numpy.where(finite, plain, math.nan)
-        accept, size = control.decide(numpy.abs(h), value)
-        broken = ~numpy.isfinite(value)
-        # what made the steps shrink is to blame for their end, until they grow again
-        self.broken = broken | (self.broken & ~(accept & (size > numpy.abs(h))))
-        self.record.rejected[self.rows[~accept]] += 1
-        leaving = numpy.zeros(len(self.rows), dtype=bool)
-        if accept.any():
-            # a step cut short by a landing says little about the size that the solution allows
-            size = numpy.where(accept & lands, numpy.maximum(size, asked), size)
-            leaving = self._accept(facts, accept, lands, result, ratio)
-        failed = broken & ~leaving if not adaptive else numpy.zeros_like(leaving)
-        gone = leaving | failed
-        if gone.any():
-            size = size[~gone]
-            failed, h = failed[~leaving], h[~leaving]
-            self._leave(leaving, Status.SUCCESS, h, control)
-            self._leave(failed, Status.NON_FINITE, h, control)
+    def _give_up(self, size: Vector, move: Move) -> Vector:
+        """Let rows leave that cannot go on; return the sizes of the others."""
+        count = len(size)
+        stuck = numpy.zeros(count, dtype=bool) if move.stuck is None else move.stuck
+        spent = numpy.full(count, self.iterations >= self.problem.max_steps)
+        code = numpy.where(stuck, numpy.where(self.broken, 1, 2), numpy.where(spent, 3, 0))
+        h, size = move.h, size[code == 0]
+        for number, status in ((1, Status.NON_FINITE), (2, Status.STEP_UNDERFLOW), (3, Status.MAX_STEPS)):
+            now = code == number
+            self._leave(now, status, h)
+            code, h = code[~now], h[~now]
         return size
 
+    def _iterate(self, asked: Vector, move: Move) -> Vector:
+        """Take a step of all rows; return the sizes to try next."""
+        stepper, clock, y = self.stepper, self.clock, self.y
+        facts = RowStep(clock.rows, clock.t, move.h, move.t1, move.anchors, *NO_OUTPUTS)
+        t, h = times_of(facts, self.shift, self.ts_shift, self.device)
+        if self.carry is None:
+            self.carry = stepper.start(self.field, t, y)
+        result = stepper.step(self.field, t, h, y, self.carry, self.workspace)
+        measure = self.norm.measure(result.errors, result.stiffness, y, result.y1)
+        value = self._judged(measure, result.y1)
+        self.iterations += 1
+        accept, size = self.control.decide(move.length, value)
+        broken = ~numpy.isfinite(value)
+        some_broken = bool(broken.any())
+        if some_broken and self.workspace is None and not stepper.flat:
+            # what is not finite would spoil the gradients of the other rows
+            still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
+            result = stepper.step(self.field, t, still, y, self.carry)
+            measure = self.norm.measure(result.errors, result.stiffness, y, result.y1)
+        if some_broken or self.broken.any():
+            # what made the steps shrink is to blame for their end, until they grow again
+            self.broken = broken | (self.broken & ~(accept & (size > move.length)))
+        gone = self._accept(facts, accept, move.lands, result, measure) if accept.any() else None
+        if gone is not None or move.lands is not None:
+            if move.lands is not None:
+                # a step cut short by a landing says little about the size that the solution allows
+                size = numpy.where(accept & move.lands, numpy.maximum(size, asked), size)
+            if gone is not None:
+                size, broken, h_host = size[~gone], broken[~gone], move.h[~gone]
+                self._leave(gone, Status.SUCCESS, move.h)
+                move = move._replace(h=h_host)
+        if some_broken and not self.problem.controller.adaptive:
+            size = size[~broken]
+            self._leave(broken, Status.NON_FINITE, move.h)
+        return size
+
+    @torch.no_grad()
+    def _judged(self, measure: RowMeasure, y1: Tensor) -> Vector:
+        """Return the scaled errors; NaN where the state is not finite, 0 if there is no estimate."""
+        # zero times what is not finite is NaN
+        ratio = 0 * measure.size if measure.ratio is None else measure.ratio
+        host: Vector = torch.add(ratio, measure.size, alpha=0).double().cpu().numpy()
+        if numpy.isnan(host).any():  # the sum alone may have overflowed
+            finite = finite_rows(y1).cpu().numpy()
+            plain = 0.0 if measure.ratio is None else measure.ratio.double().cpu().numpy()
+            host = numpy.where(finite, plain, math.nan)
+        return host
+
     def _accept(
-        self, facts: RowStep, accept: Vector, lands: Vector, result: StepResult, ratio: Tensor | None
-    ) -> Vector:
-        """Record the accepted steps and move on; return which rows have come to their end."""
-        problem, pieces = self.problem, self.pieces
-        everyone = bool(accept.all())
-        chosen = numpy.flatnonzero(accept)
-        index = torch.from_numpy(chosen).to(self.device)
-        y, shift, carry = self.y, self.shift, self.carry
-        done = result
-        if not everyone:
-            rows, t, h, t1 = (part[chosen] for part in (facts.rows, facts.t, facts.h, facts.t1))
-            facts = RowStep(rows, t, h, t1, facts.anchors[chosen], *_NONE)
+        self, facts: RowStep, accept: Vector, lands: Vector | None, result: StepResult, measure: RowMeasure
+    ) -> Vector | None:
+        """Record the accepted steps and move on; return which rows have come to their end, None if no one has."""
+        pieces, clock, carry = self.pieces, self.clock, result.carry
+        chosen = None if accept.all() else numpy.flatnonzero(accept)
+        if chosen is not None:
+            facts = facts.pick(chosen)
+        pieces.measures.append(measure)
+        pieces.chosen.append(chosen)
+        self.record.steps.append(facts)
+        if self.has_inner_outputs and self.watch is None:
+            self._find_outputs(facts)
+        if self.keeps_more or facts.places.size or facts.end_places.size:
+            self._accept_in_full(facts, chosen, result)
+        elif chosen is None:
+            self._keep_state(facts, None)
+            self.y, self.carry = result.y1, carry
+        else:
+            mask = torch.from_numpy(accept[:, None]).to(self.device)
+            self._keep_state(facts, chosen)
+            self.y = torch.where(mask, result.y1, self.y)
+            same = isinstance(carry, Tensor) and isinstance(self.carry, Tensor)
+            self.carry = torch.where(mask, carry, self.carry) if same else None
+        if chosen is None:
+            clock.t = facts.t1
+        else:
+            clock.t = clock.t.copy()
+            clock.t[chosen] = facts.t1
+        leaving = None if self.watch is None else self.watch.ended
+        if self.watch is not None:
+            self._begin_anew(numpy.flatnonzero(self.watch.jumped))
+        if lands is not None:
+            landed = accept & lands if self.watch is None else accept & lands & ~self.watch.jumped
+            arrived, crossed = clock.arrive(landed)
+            leaving = arrived if leaving is None else leaving | arrived
+            if crossed is not None:
+                self._begin_anew(numpy.flatnonzero(crossed))
+        return leaving if leaving is not None and leaving.any() else None
+
+    def _keep_state(self, facts: RowStep, chosen: Vector | None) -> None:
+        if self.keep_states:
+            facts.y = self.y if chosen is None else self.y[torch.from_numpy(chosen).to(self.device)]
+
+    def _accept_in_full(self, facts: RowStep, chosen: Vector | None, result: StepResult) -> None:
+        """Accept steps of which more is wanted than the state."""
+        problem, pieces, y, shift, carry = self.problem, self.pieces, self.y, self.shift, self.carry
+        done, index = result, None
+        if chosen is not None:
+            index = torch.from_numpy(chosen).to(self.device)
             y = y.index_select(0, index)
             shift = None if shift is None else shift.index_select(0, index)
             errors = None if result.errors is None else result.errors.index_select(1, index)
             wanted = None if self.stepper.flat else PickedRows(result.interior, index)
             done = StepResult(result.y1.index_select(0, index), None, errors, result.stiffness, wanted)
-        ended = numpy.zeros(len(facts.rows), dtype=bool)
-        jumped = numpy.zeros(len(facts.rows), dtype=bool)
+            carry = take_rows(carry, index)
+        field = self.field if chosen is None else problem.field.of(facts.rows)
         if self.watch is not None:
-            ended, jumped = self._find_events(facts, y, carry, index if not everyone else None, done)
-        self._find_outputs(facts, chosen)
-        left = outcome(self._of(facts.rows, everyone), self.stepper, facts, y, done, shift, self.ts_shift)
-        if ratio is not None:
-            pieces.error.append(ratio if everyone else ratio.index_select(0, index))
-        stiffness = self.norm.stiffness(result.stiffness, result.y1)
-        if stiffness is not None:
-            pieces.stiffness.append(stiffness if everyone else stiffness.index_select(0, index))
+            self.watch.look(field, facts, y, carry, done)
+            if self.has_inner_outputs:
+                self._find_outputs(facts)
+        own = problem if field is problem.field else dataclasses.replace(problem, field=field)
+        left = outcome(own, self.stepper, facts, y, done, shift, self.ts_shift)
         if problem.keep_local_errors and done.errors is not None:
-            norm = self.norm if everyone else self.all_norm.of(torch.from_numpy(facts.rows).to(self.device))
+            norm = self.norm if chosen is None else self.all_norm.of(torch.from_numpy(facts.rows).to(self.device))
             pieces.local_error.append(norm.local_error(done.errors, y, done.y1))
         pieces.saved.extend(part for part in (left.inner, left.ends) if part is not None)
         if self.dense:
             pieces.states.append(left.y1)
             if not problem.method.carry_is_function_of_state:
-                facts.carry = carry
+                facts.carry = self.carry
         pieces.event_times.extend(left.event_times)
         pieces.event_states.extend(left.event_states)
         if self.keep_states:
             facts.y = y
-        self.record.steps.append(facts)
-        self.record.accepted[facts.rows] += 1
-        if everyone:
-            self.t, self.y, self.shift, self.carry = facts.t1, left.y1, left.shift, result.carry
+        if index is None:
+            self.y, self.shift, self.carry = left.y1, left.shift, result.carry
         else:
-            self.t = self.t.copy()
-            self.t[chosen] = facts.t1
-            self.carry = self._merged_carry(result.carry, index)
+            new = result.carry
+            same = isinstance(new, Tensor) and isinstance(self.carry, Tensor)
+            self.carry = self.carry.index_copy(0, index, new.index_select(0, index)) if same else None
             self.y = self.y.index_copy(0, index, left.y1)
             if left.shift is not None and self.shift is not None:
                 self.shift = self.shift.index_copy(0, index, left.shift)
-        if jumped.any():
-            self._restart(facts, chosen, jumped, left.y1)
-        landed = numpy.zeros(len(self.rows), dtype=bool)
-        landed[chosen] = ~jumped
-        landed &= lands
-        self._cross(landed)
-        self.landing[self.rows[landed]] += 1
-        leaving = landed & (self.t == self.ends[self.rows])
-        leaving[chosen[ended]] = True
-        return leaving
+        if self.watch is not None:
+            self.watch.settle(facts, left.y1, chosen, len(self.clock.rows))
 
-    def _merged_carry(self, carry: Any, index: Tensor) -> Any:
-        """Return the new carry for accepted rows, the old one for the others; None where the method has none."""
-        if carry is None or not isinstance(carry, Tensor) or not isinstance(self.carry, Tensor):
-            return None
-        return self.carry.index_copy(0, index, carry.index_select(0, index))
-
-    def _of(self, rows: Vector, everyone: bool) -> RowProblem:
-        field = self.field if everyone else self.problem.field.of(rows)
-        return self.problem if field is self.problem.field else dataclasses.replace(self.problem, field=field)
-
-    def _find_events(
-        self, facts: RowStep, y: Tensor, carry: Any, index: Tensor | None, done: StepResult
-    ) -> tuple[Vector, Vector]:
-        """Cut the steps at events; return which rows end there and which jump or end."""
-        watch = self.watch
-        if watch is None:
-            raise RuntimeError("events are looked for only where there are some")
-        part = carry if index is None or self.stepper.flat else take_rows(carry, index)
-
-        def slope() -> Tensor:
-            field = self.problem.field.of(facts.rows)
-            return self.stepper.slope(field, as_column(facts.t, self.device), y, part)
-
-        facts.hits = watch.find(facts.rows, facts.t, facts.h, y, slope, done)
-        ended = numpy.zeros(len(facts.rows), dtype=bool)
-        jumped = numpy.zeros(len(facts.rows), dtype=bool)
-        if facts.hits:
-            facts.t1 = facts.t1.copy()
-        for hits in facts.hits:
-            cut = hits.alters
-            where = hits.places[cut]
-            jumped[where] = True
-            facts.t1[where] = facts.t[where] + hits.thetas[cut] * facts.h[where]
-            ended[hits.places[watch.ended(hits, facts.rows)]] = True
-        return ended, jumped
-
-    def _find_outputs(self, facts: RowStep, chosen: Vector) -> None:
+    def _find_outputs(self, facts: RowStep) -> None:
         """Find the output times that the steps reach; the first and the last need no row."""
         rows, times = facts.rows, self.problem.times
-        last, direction = self.problem.counts[rows] - 1, self.directions[rows]
+        last, direction = self.problem.counts[rows] - 1, self.clock.directions[rows]
         pending = self.next_output[rows]
-        if not (pending < last).any():
-            return
         places, indices, thetas, end_places, end_indices = [], [], [], [], []
         while True:
             safe = numpy.minimum(pending, last)
@@ -365,23 +290,11 @@ class _RowSolve:
             end_places.append(numpy.flatnonzero(at_end))
             end_indices.append(safe[at_end])
             pending = pending + reached
-        self.next_output[rows] = pending
         if places:
+            self.next_output[rows] = pending
             facts.places, facts.indices = numpy.concatenate(places), numpy.concatenate(indices)
             facts.thetas = numpy.concatenate(thetas)
             facts.end_places, facts.end_indices = numpy.concatenate(end_places), numpy.concatenate(end_indices)
-
-    def _cross(self, landed: Vector) -> None:
-        """Step over the discontinuities that steps have landed before."""
-        if not self.problem.jump_ts:
-            return
-        number = self.landing[self.rows]
-        before, after = self.landings.before[self.rows, number], self.landings.after[self.rows, number]
-        crossing = landed & (before != after)
-        if crossing.any():
-            self.t = numpy.where(crossing, after, self.t)
-            # at the end of the span, nothing begins
-            self._begin_anew(numpy.flatnonzero(crossing & (self.t != self.ends[self.rows])))
 
     def _begin_anew(self, places: Vector) -> None:
         """Compute the first stages of rows again."""
@@ -391,83 +304,39 @@ class _RowSolve:
             self.carry = None
         elif isinstance(self.carry, Tensor):
             index = torch.from_numpy(places).to(self.device)
-            time = as_column(self.t[places], self.device)
+            time = as_column(self.clock.t[places], self.device)
             if self.shift is not None:
                 time = time + self.shift.index_select(0, index)
-            fresh = self.stepper.start(self.problem.field.of(self.rows[places]), time, self.y.index_select(0, index))
+            field = self.problem.field.of(self.clock.rows[places])
+            fresh = self.stepper.start(field, time, self.y.index_select(0, index))
             self.carry = self.carry.index_copy(0, index, fresh)
 
-    def _restart(self, facts: RowStep, chosen: Vector, jumped: Vector, y1: Tensor) -> None:
-        """Begin anew behind jumps: first stages and signs of conditions."""
-        watch = self.watch
-        self._begin_anew(chosen[numpy.flatnonzero(jumped)])
-        for hits in facts.hits:
-            cut = numpy.flatnonzero(hits.alters)
-            if watch is not None and cut.size:
-                places = hits.places[cut]
-                own = Hits(hits.event, places, hits.entries[cut], hits.thetas[cut], hits.slopes[cut], hits.alters[cut])
-                states = y1.detach()[torch.from_numpy(places).to(self.device)]
-                watch.restart(facts.rows[places], own, as_column(facts.t1[places], self.device), states)
-
-    def _leave(self, gone: Vector, status: Status, h: Vector, control: Any) -> None:
+    def _leave(self, gone: Vector, status: Status, h: Vector) -> None:
         """Let rows leave the batch."""
         if not gone.any():
             return
-        rows, record = self.rows[gone], self.record
-        for place in numpy.flatnonzero(gone):
-            sample = int(self.rows[place])
-            record.statuses[sample] = status
-            record.t1[sample] = self.t[place]
-            if status is not Status.SUCCESS:
-                attempted = int(record.accepted[sample] + record.rejected[sample])
-                samples = self.problem.layout.samples
-                record.failures[sample] = Failure(
-                    float(self.t[place]), float(h[place]), None if samples is None else sample, samples, attempted
-                )
+        clock, record = self.clock, self.record
+        rows = clock.rows[gone]
+        record.attempted[rows] = self.iterations
+        record.t1[rows] = clock.t[gone]
+        samples = self.problem.layout.samples
+        if status is not Status.SUCCESS:
+            for sample, time, size in zip(rows.tolist(), clock.t[gone].tolist(), h[gone].tolist(), strict=True):
+                record.statuses[sample] = status
+                place = None if samples is None else sample
+                record.failures[sample] = Failure(time, size, place, samples, self.iterations)
         leaving = torch.from_numpy(numpy.flatnonzero(gone)).to(self.device)
         self.pieces.final.append(self.y.index_select(0, leaving))
         self.pieces.final_rows.append(rows)
         kept = numpy.flatnonzero(~gone)
         index = torch.from_numpy(kept).to(self.device)
-        self.rows, self.t, self.broken = self.rows[kept], self.t[kept], self.broken[kept]
-        self.direction = self.directions[self.rows]
-        control.keep(kept)
+        clock.keep(kept)
+        self.control.keep(kept)
+        self.broken = self.broken[kept]
         self.y = self.y.index_select(0, index)
         self.shift = None if self.shift is None else self.shift.index_select(0, index)
         self.carry = self.carry if self.stepper.flat else take_rows(self.carry, index)
-        self.field = self.problem.field.of(self.rows)
-        self.norm = self.all_norm.of(torch.from_numpy(self.rows).to(self.device))
+        self.field = self.problem.field.of(clock.rows)
+        self.norm = self.all_norm.of(torch.from_numpy(clock.rows).to(self.device))
         if self.workspace is not None and hasattr(self.workspace, "open"):
             self.workspace.open(self.y)
-
-    def _time(self) -> Tensor:
-        time = as_column(self.t, self.device)
-        return time if self.shift is None else time + self.shift
-
-    def _outputs(self) -> RowOutputs:
-        pieces, y0, method = self.pieces, self.problem.y0, self.problem.method
-        order = numpy.argsort(numpy.concatenate(pieces.final_rows))
-        final = torch.cat(pieces.final).index_select(0, torch.from_numpy(order).to(self.device))
-        has_error = method.error_order is not None
-
-        def joined(parts: list[Tensor], wanted: bool, *shape: int, double: bool = False) -> Tensor | None:
-            if not wanted:
-                return None
-            return torch.cat(parts) if parts else y0.new_empty(0, *shape, dtype=torch.float64 if double else None)
-
-        size, events = y0.shape[1], bool(self.problem.events)
-        saver = self.problem.saver
-        nothing = y0.new_empty(0, size) if saver is None else saver.empty(y0)
-        return RowOutputs(
-            torch.cat(pieces.saved) if pieces.saved else nothing,
-            final,
-            joined(pieces.error, has_error),
-            joined(pieces.stiffness, method.has_stiffness),
-            joined(pieces.local_error, has_error and self.problem.keep_local_errors, size),
-            joined(pieces.states, self.dense, size),
-            joined(pieces.event_times, events, double=True),
-            joined(pieces.event_states, events, size),
-        )
-
-
-_NONE = (numpy.empty(0, int),) * 5

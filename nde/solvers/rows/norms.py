@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -13,11 +13,26 @@ from torch import Tensor
 from nde.solvers.norms import Quotient, checked_norm
 from nde.solvers.rows.field import RowField, RowLayout
 
-__all__ = ["RowNorm", "first_steps"]
+__all__ = ["RowMeasure", "RowNorm", "finite_rows", "first_steps"]
 
 _FLOOR = 1e-30
 _NOISE = 100
 _NOTHING = 1e8
+
+
+class RowMeasure(NamedTuple):
+    """What is read off the steps of all rows.
+
+    Attributes:
+        ratio: Errors in units of the tolerance, shape ``(rows,)``; None if the method estimates none.
+        stiffness: Sums of squares of the two differences whose quotient is the stiffness estimate, shape
+            ``(2, rows)``, or the estimate itself, shape ``(1, rows)``; None if there is none.
+        size: Sums of squares of the states at the ends, shape ``(rows,)``.
+    """
+
+    ratio: Tensor | None
+    stiffness: Tensor | None
+    size: Tensor
 
 
 class RowNorm:
@@ -44,6 +59,7 @@ class RowNorm:
         self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
         self._facts = torch.finfo(layout.structure.dtype)
         self._ones = torch.ones(layout.row.size, dtype=layout.structure.dtype, device=layout.structure.device)
+        self._atol = torch.as_tensor(self.atol, dtype=layout.structure.dtype, device=layout.structure.device)
 
     def of(self, index: Tensor) -> RowNorm:
         """Return the norm of other samples."""
@@ -56,9 +72,11 @@ class RowNorm:
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(rows, row size)``."""
-        magnitude = self.layout.row.magnitude
+        magnitude, rtol = self.layout.row.magnitude, self.rtol
         larger = torch.maximum(magnitude(y0), magnitude(y1))
-        return larger * self.rtol + self.atol
+        if isinstance(rtol, float):
+            return torch.add(self._atol, larger, alpha=rtol)
+        return torch.addcmul(self._atol, larger, rtol)
 
     def mean_square(self, value: Tensor) -> Tensor:
         """Return the mean square over the entries of each row, shape ``(rows,)``."""
@@ -73,18 +91,41 @@ class RowNorm:
         """Return the sum over the entries of each row; with narrow rows, a product is the fastest way to it."""
         return value @ self._ones
 
-    def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
-        """Return the error of every row in units of the tolerance, shape ``(rows,)``.
+    def measure(self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor) -> RowMeasure:
+        """Read everything off the steps of all rows, in few operations.
 
         Args:
             errors: Embedded differences, shape ``(estimates, rows, row size)``.
+            stiffness: The stiffness estimate.
             y0: States at the beginning.
             y1: States at the end.
         """
-        squares = self.mean_square(errors / self.scale(y0, y1))
-        if squares.shape[0] == 1:
-            return (squares[0] + _FLOOR).sqrt()
-        return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR).sqrt()
+        squared: list[Tensor] = []
+        squares = None
+        if errors is not None:
+            scaled = errors / self.scale(y0, y1)
+            if self.norm is not None:
+                squares = self.mean_square(scaled)
+            else:
+                squared.extend(scaled.unbind(0))
+        count = len(squared)
+        if isinstance(stiffness, Quotient):
+            upper = stiffness.upper[0] - stiffness.upper[1]
+            squared.append(upper if stiffness.size is None else upper / stiffness.size)
+            squared.append(stiffness.lower[0] - stiffness.lower[1])
+        squared.append(y1.detach())
+        sums = self.sums(torch.stack(squared).square())
+        if count:
+            squares = sums[:count] / self.layout.row.entries
+        if isinstance(stiffness, Quotient):
+            estimate: Tensor | None = sums[count : count + 2]
+        else:
+            estimate = None if stiffness is None else stiffness.unsqueeze(0)
+        return RowMeasure(None if squares is None else _combined(squares), estimate, sums[-1])
+
+    def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+        """Return the error of every row in units of the tolerance, shape ``(rows,)``; see `measure`."""
+        return _combined(self.mean_square(errors / self.scale(y0, y1)))
 
     def local_error(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error vector of every row, whose scaled norm is `ratio`."""
@@ -95,13 +136,23 @@ class RowNorm:
 
     def stiffness(self, estimate: Quotient | Tensor | None, y1: Tensor) -> Tensor | None:
         """Return the stiffness estimate of every row, shape ``(rows,)``."""
-        if not isinstance(estimate, Quotient):
-            return estimate
-        upper, lower = estimate.upper[0] - estimate.upper[1], estimate.lower[0] - estimate.lower[1]
+        measure = self.measure(None, estimate, y1, y1)
+        return None if measure.stiffness is None else self.quotient(measure.stiffness, measure.size)
+
+    def quotient(self, stiffness: Tensor, size: Tensor) -> Tensor:
+        """Return the stiffness estimates of measures; see `RowMeasure`."""
+        if stiffness.shape[0] == 1:
+            return stiffness[0]
         with torch.no_grad():
-            floor = self.sums(y1.square()) * (_NOISE * self._facts.eps) ** 2 + _NOTHING * self._facts.tiny
-        top = upper.square().sum(-1) + self._facts.tiny
-        return (top / torch.maximum(self.sums(lower.square()), floor)).sqrt()
+            floor = size * (_NOISE * self._facts.eps) ** 2 + _NOTHING * self._facts.tiny
+        return ((stiffness[0] + self._facts.tiny) / torch.maximum(stiffness[1], floor)).sqrt()
+
+
+def _combined(squares: Tensor) -> Tensor:
+    """Return the error of mean squares of one or two estimates, shape ``(estimates, rows)``."""
+    if squares.shape[0] == 1:
+        return (squares[0] + _FLOOR).sqrt()
+    return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR).sqrt()
 
 
 def finite_rows(y: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ class RowStepper:
         result = self.method.step(_FlatField(field), t.reshape(()), h.reshape(()), y[0], carry)
         stiffness = result.stiffness
         if isinstance(stiffness, Quotient):
-            (one, two), (three, four) = stiffness
+            (one, two), (three, four), _ = stiffness
             stiffness = Quotient((one[None], two[None]), (three[None], four[None]))
         elif stiffness is not None:
             stiffness = stiffness.reshape(1)
@@ -223,4 +223,5 @@ def take_rows(value: Any, index: Tensor) -> Any:
 
 def as_column(values: numpy.ndarray, device: torch.device | None) -> Tensor:
     """Return a host vector as a column, shape ``(rows, 1)``, float64."""
-    return torch.from_numpy(numpy.ascontiguousarray(values)).to(device).unsqueeze(-1)
+    column = torch.from_numpy(values[:, None])
+    return column if device is None or device.type == "cpu" else column.to(device)

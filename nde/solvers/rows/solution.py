@@ -14,7 +14,7 @@ from torch import Tensor
 from nde.solvers.events import FoundEvents
 from nde.solvers.rows.dense import RowDense
 from nde.solvers.rows.field import RowLayout
-from nde.solvers.rows.loop import RowOutputs, RowRecord
+from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.solution import NOT_DENSE, Solution, Stats, Steps
 from nde.solvers.status import Status
@@ -59,7 +59,7 @@ class RowSteps(Steps):
 
     def _joined(self, name: str) -> numpy.ndarray:
         record: RowRecord = self._record  # type: ignore[attr-defined]
-        return numpy.concatenate([getattr(step, name) for step in record.steps] or [numpy.empty(0)])
+        return record.joined(name)
 
     @functools.cached_property
     def t(self) -> Tensor:
@@ -234,13 +234,15 @@ def make_row_solution(
         stability=method.stability,
     )
     counter = problem.field.counter
+    accepted = record.accepted()
+    rejected = record.attempted - accepted
     stats = RowStats(
         counter.calls,
-        int(record.accepted.sum()),
-        int(record.rejected.sum()),
+        int(accepted.sum()),
+        int(rejected.sum()),
         backward_evals,
         counter.rows,
-        torch.from_numpy(record.accepted),
-        torch.from_numpy(record.rejected),
+        torch.from_numpy(accepted),
+        torch.from_numpy(rejected),
     )
     return RowSolution(problem, outputs, record, steps, stats)

@@ -15,7 +15,7 @@ from nde.solvers.rows.field import RowField
 from nde.solvers.rows.landings import FIXED
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 
-__all__ = ["Hits", "RowOutcome", "RowStep", "condition_values", "outcome", "shift_of", "times_of"]
+__all__ = ["NO_OUTPUTS", "Hits", "RowOutcome", "RowStep", "condition_values", "outcome", "shift_of", "times_of"]
 
 Vector = numpy.ndarray
 
@@ -70,6 +70,15 @@ class RowStep:
     hits: list[Hits] = field(default_factory=list)
     y: Tensor | None = None
     carry: Any = None
+
+    def pick(self, chosen: Vector) -> RowStep:
+        """Return some rows of a step that has no outputs yet."""
+        rows, t, h, t1 = self.rows[chosen], self.t[chosen], self.h[chosen], self.t1[chosen]
+        return RowStep(rows, t, h, t1, self.anchors[chosen], *NO_OUTPUTS)
+
+
+#: places, indices, thetas, end_places and end_indices of a step without outputs
+NO_OUTPUTS = (numpy.empty(0, int),) * 5
 
 
 class RowOutcome(NamedTuple):

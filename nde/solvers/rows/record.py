@@ -1,0 +1,154 @@
+"""What a row solve leaves: its differentiable outputs, put together from their pieces, and the host's record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy
+import torch
+from torch import Tensor
+
+from nde.solvers.rows.norms import RowMeasure, RowNorm
+from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.steps import RowStep
+from nde.solvers.status import Failure, Status
+
+__all__ = ["Pieces", "RowOutputs", "RowRecord"]
+
+Vector = numpy.ndarray
+
+
+@dataclass
+class RowOutputs:
+    """The differentiable outputs of a row solve; see the record for which sample and time each row belongs to.
+
+    Attributes:
+        saved: States at the inner output times, in the order of the record, shape ``(outputs, row size)``, or what is
+            saved of them.
+        y1: States that were reached, shape ``(samples, row size)``.
+        error, stiffness: One value per accepted step of a sample, in the order of the record.
+        local_error: Error vectors, likewise; None unless kept.
+        states: States at the ends of these steps, likewise; None unless kept.
+        event_times: Times of all occurrences, in the order of the record.
+        event_states: States there.
+    """
+
+    saved: Tensor
+    y1: Tensor
+    error: Tensor | None
+    stiffness: Tensor | None
+    local_error: Tensor | None
+    states: Tensor | None
+    event_times: Tensor | None
+    event_states: Tensor | None
+
+    def all(self) -> tuple[Tensor | None, ...]:
+        """Return the outputs in the order of the attributes."""
+        return (
+            self.saved,
+            self.y1,
+            self.error,
+            self.stiffness,
+            self.local_error,
+            self.states,
+            self.event_times,
+            self.event_states,
+        )
+
+
+@dataclass
+class RowRecord:
+    """What happened in a row solve, on the host.
+
+    Attributes:
+        attempted: Steps of each sample, the rejected ones too.
+        steps: The iterations, accepted rows only.
+        statuses: How each sample ended.
+        failures: Where the failed samples failed.
+        t1: Time that each sample reached.
+        size_of_state: Scaled norm of the initial state.
+    """
+
+    attempted: Vector
+    statuses: list[Status]
+    t1: Vector
+    steps: list[RowStep] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    size_of_state: float = 0.0
+
+    def joined(self, name: str) -> Vector:
+        """Return an attribute of all steps as one vector."""
+        return numpy.concatenate([getattr(step, name) for step in self.steps] or [numpy.empty(0)])
+
+    def accepted(self) -> Vector:
+        """Return the number of accepted steps of each sample."""
+        return numpy.bincount(self.joined("rows").astype(int), minlength=len(self.attempted))
+
+
+@dataclass
+class Pieces:
+    """Outputs as they arrive.
+
+    Attributes:
+        measures: What was read off the steps of all rows at work, by iteration.
+        chosen: Which of these steps were accepted; None for all of them.
+    """
+
+    saved: list[Tensor] = field(default_factory=list)
+    final: list[Tensor] = field(default_factory=list)
+    final_rows: list[Vector] = field(default_factory=list)
+    measures: list[RowMeasure] = field(default_factory=list)
+    chosen: list[Vector | None] = field(default_factory=list)
+    local_error: list[Tensor] = field(default_factory=list)
+    states: list[Tensor] = field(default_factory=list)
+    event_times: list[Tensor] = field(default_factory=list)
+    event_states: list[Tensor] = field(default_factory=list)
+
+    def outputs(self, problem: RowProblem, norm: RowNorm, dense: bool) -> RowOutputs:
+        """Put them together."""
+        y0, method, size = problem.y0, problem.method, problem.y0.shape[1]
+        order = numpy.argsort(numpy.concatenate(self.final_rows))
+        final = torch.cat(self.final).index_select(0, torch.from_numpy(order).to(y0.device))
+        has_error, events = method.error_order is not None, bool(problem.events)
+        taken = self._taken(y0.device)
+        empty = y0.new_empty(0)
+        ratios = [measure.ratio for measure in self.measures if measure.ratio is not None]
+        error = _picked(ratios, taken) if ratios else empty
+        stiffness = empty
+        differences = [measure.stiffness for measure in self.measures if measure.stiffness is not None]
+        if differences:
+            sizes = _picked([measure.size for measure in self.measures], taken)
+            stiffness = norm.quotient(_picked(differences, taken), sizes)
+        nothing = y0.new_empty(0, size) if problem.saver is None else problem.saver.empty(y0)
+
+        def joined(parts: list[Tensor], wanted: bool, *shape: int, double: bool = False) -> Tensor | None:
+            if not wanted:
+                return None
+            return torch.cat(parts) if parts else y0.new_empty(0, *shape, dtype=torch.float64 if double else None)
+
+        return RowOutputs(
+            torch.cat(self.saved) if self.saved else nothing,
+            final,
+            error if has_error else None,
+            stiffness if method.has_stiffness else None,
+            joined(self.local_error, has_error and problem.keep_local_errors, size),
+            joined(self.states, dense, size),
+            joined(self.event_times, events, double=True),
+            joined(self.event_states, events, size),
+        )
+
+    def _taken(self, device: torch.device) -> Tensor | None:
+        """Return the places of the accepted steps among all that were measured; None if that is all of them."""
+        if all(chosen is None for chosen in self.chosen):
+            return None
+        taken, start = [], 0
+        for measure, chosen in zip(self.measures, self.chosen, strict=True):
+            count = len(measure.size)
+            taken.append(start + (numpy.arange(count) if chosen is None else chosen))
+            start += count
+        return torch.from_numpy(numpy.concatenate(taken)).to(device)
+
+
+def _picked(parts: list[Tensor], taken: Tensor | None) -> Tensor:
+    values = torch.cat(parts, -1)
+    return values if taken is None else values.index_select(-1, taken)
