@@ -24,6 +24,7 @@ from nde.solvers.rows.field import whole
 from nde.solvers.solution import Solution
 from nde.solvers.status import SolverError
 from nde.solvers.structure import State, StateStructure
+from nde.solvers.transforms import NO_VMAP, has_batched
 
 __all__ = ["solve_ode"]
 
@@ -103,6 +104,7 @@ def solve_ode(
         chose count as constants.
 
     Raises:
+        RuntimeError: ``y0``, ``ts`` or ``args`` were batched by ``torch.func.vmap``.
         TypeError: An argument has the wrong type, or the field returns another structure or dtype than ``y0``.
         ValueError: An argument is out of range, or the field returns another shape than ``y0``.
         SolverError: The solve failed and ``throw`` is set; ``error.solution`` holds what was computed.
@@ -129,6 +131,8 @@ def solve_ode(
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
+    if has_batched((y0, ts, whole(args))):
+        raise RuntimeError(NO_VMAP)
     if by_rows:
         row_problem = make_row_problem(
             field, y0, ts, args, chosen, control, relative, absolute,

@@ -18,6 +18,7 @@ from nde.solvers.rows.field import PerSample, RowField, RowLayout
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.saving import Saver
 from nde.solvers.structure import State, StateStructure
+from nde.solvers.transforms import as_host
 
 __all__ = ["check_events", "check_forced_times", "make_row_problem"]
 
@@ -174,7 +175,7 @@ def _times(ts: Any, structure: StateStructure, layout: RowLayout) -> tuple[Tenso
         raise ValueError(
             f"ts must have the shape (T,) or ({layout.samples}, T), one row per sample, but has {tuple(ts.shape)}."
         )
-    times = ts.detach().double().cpu().numpy()
+    times = as_host(ts)
     counts = numpy.full(layout.count, times.shape[1])
     for sample, row in enumerate(times):
         behind = numpy.flatnonzero(numpy.isnan(row))

@@ -19,7 +19,6 @@ from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, gradient_targets
 from nde.adjoint.checked import CheckedField
 from nde.adjoint.direct import DirectAdjoint
-from nde.adjoint.transforms import transforms_active
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
@@ -30,6 +29,7 @@ from nde.solvers.solution import Solution, Stats
 from nde.solvers.status import SolverError
 from nde.solvers.structure import StateStructure
 from nde.solvers.time_axis import TimeAxis
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["AugmentedState", "BacksolveAdjoint"]
 

@@ -12,13 +12,13 @@ import torch
 
 from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.rows import solve_rows_on_tape
-from nde.adjoint.transforms import transforms_active
 from nde.solvers.problem import Problem
 from nde.solvers.record import make_record, make_solution
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["DirectAdjoint"]
 

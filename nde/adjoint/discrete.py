@@ -20,7 +20,6 @@ from nde.adjoint.checked import CheckedField
 from nde.adjoint.direct import DirectAdjoint
 from nde.adjoint.gate import Gate
 from nde.adjoint.rows import solve_rows_discretely
-from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.outputs import StepOutputs
@@ -40,6 +39,7 @@ from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.tape import StepTape, TapingField
 from nde.solvers.time_axis import TimeAxis
+from nde.solvers.transforms import is_batched, transforms_active
 
 __all__ = ["DiscreteAdjoint"]
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from nde.adjoint.captured import captured_tensors, gradient_targets
 from nde.adjoint.checked import inspect
 from nde.adjoint.gate import Gate
-from nde.adjoint.transforms import is_batched, transforms_active
 from nde.solvers.method import StepResult
 from nde.solvers.replay import accumulate
 from nde.solvers.rows.field import Counter
@@ -23,6 +22,7 @@ from nde.solvers.rows.problem import RowProblem, RowStepper
 from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.solution import RowSolution, make_row_solution
 from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, shift_of, times_of
+from nde.solvers.transforms import is_batched, transforms_active
 
 __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from nde.solvers.explicit import dense_weights
 from nde.solvers.field import VectorField
 from nde.solvers.implicit_tableau import ImplicitTableau
-from nde.solvers.jacobian import RowsView, row_jacobian, transformed
+from nde.solvers.jacobian import RowsView, row_jacobian
 from nde.solvers.method import Method, Scalar, StepResult
 from nde.solvers.newton import Factors, StageBlock, combine, factorize, solve_block
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["ImplicitRungeKutta"]
 
@@ -62,7 +63,7 @@ class ImplicitRungeKutta(Method):
         """
         with torch.no_grad():
             slopes, converged, newton_failed = self._solve(field, _constant(t), _constant(h), y.detach())
-        if torch.is_grad_enabled() or transformed():
+        if torch.is_grad_enabled() or transforms_active():
             slopes = self._record(field, t, h, y, slopes)
         y1 = combine(y, h, self.tableau.b, slopes)
         if converged is not None:
@@ -166,7 +167,7 @@ class ImplicitRungeKutta(Method):
                 continue
             unknown = torch.stack([view.to_rows(slope) for slope in solved[first:end]])
             residual = block.residual(unknown.unbind(0))
-            if not residual.requires_grad and not transformed():  # nothing to differentiate
+            if not residual.requires_grad and not transforms_active():  # nothing to differentiate
                 slopes.extend(unknown.unbind(0))
                 continue
             with torch.no_grad():

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
+
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["RowsView", "row_jacobian"]
 
@@ -72,11 +73,6 @@ class RowsView:
         return self.to_rows(self.field(t, self.from_rows(rows)))
 
 
-def transformed() -> bool:
-    """Return whether a function transform or forward-mode differentiation is at work."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
-
-
 def row_jacobian(view: RowsView, t: Any, rows: Tensor) -> Tensor | None:
     """Return the Jacobian of every row with respect to itself, or None if rows interact.
 
@@ -102,7 +98,7 @@ def row_jacobian(view: RowsView, t: Any, rows: Tensor) -> Tensor | None:
         return _by_differences(view, t, rows, value, checks)
     units = torch.eye(size, dtype=rows.dtype, device=rows.device)
     # one unit cotangent for all rows at once: its pullback is row i of every block, unless rows interact
-    if size >= _VECTORISE_FROM and not transformed():
+    if size >= _VECTORISE_FROM and not transforms_active():
         try:
             jacobian = pull(units.unsqueeze(1).expand(size, count, size), True)
         except RuntimeError:  # an operation of the field has no rule for vmap
@@ -160,7 +156,7 @@ def _linearize(
     function: Callable[[Tensor], Tensor], point: Tensor
 ) -> tuple[Tensor, Callable[[Tensor, bool], Tensor] | None]:
     """Return the value, and the pullback of cotangents (of many at once if its second argument is set)."""
-    if transformed():
+    if transforms_active():
         found, pull_one, *_ = torch.func.vjp(function, point)
         return found, lambda cotangent, _: pull_one(cotangent)[0]
     with torch.enable_grad():

@@ -56,3 +56,17 @@ def test_forward_mode_over_a_solve(adjoint):
 def test_hessian_over_a_solve(adjoint):
     found = torch.autograd.functional.hessian(lambda y0: end_state(y0, adjoint).pow(3).sum(), Y0)
     close(found, torch.diag(6 * DECAY**3 * Y0))
+
+
+@pytest.mark.parametrize("options", [{}, {"per_sample": True}, {"method": "rk4", "controller": nde.FixedStep(0.1)}])
+def test_vmap_over_a_solve_is_refused_with_the_way_out(options):
+    def end(y0):
+        return nde.solve_ode(lambda t, y: -y, y0[None], (0.0, 1.0), **options).y1
+
+    def end_of_rate(rate):
+        return nde.solve_ode(lambda t, y, rate: -rate * y, Y0[:, None], (0.0, 1.0), (rate,), **options).y1
+
+    with pytest.raises(RuntimeError, match="per_sample=True"):
+        torch.func.vmap(end)(Y0[:, None])
+    with pytest.raises(RuntimeError, match="PerSample"):
+        torch.func.vmap(end_of_rate)(Y0)

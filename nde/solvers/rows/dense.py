@@ -6,13 +6,13 @@ import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.jacobian import transformed
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
-from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.moving import step_shifts
 from nde.solvers.rows.problem import RowProblem, as_column
+from nde.solvers.rows.record import RowRecord
 from nde.solvers.structure import State
+from nde.solvers.transforms import as_host, transforms_active
 
 __all__ = ["RowDense"]
 
@@ -74,7 +74,7 @@ class RowDense:
             return layout.to_state(y0.new_empty(*lead, layout.count, y0.shape[1]))
         times = asked.expand(*lead, layout.count) if not whole else asked.unsqueeze(-1)
         times = times.reshape(-1, layout.count)
-        host = times.detach().cpu().numpy()
+        host = as_host(times)
         steps = numpy.stack([self._find(host[:, sample], sample) for sample in range(layout.count)], 1).reshape(-1)
         unique, place = numpy.unique(steps, return_inverse=True)
         picked = torch.from_numpy(unique).to(y0.device)
@@ -110,14 +110,14 @@ class RowDense:
     def _again(self, step: int, field: RowField, start: Tensor, size: Tensor, y: Tensor) -> StepResult:
         """Take a step of the only row again, once."""
         key = step, torch.is_grad_enabled()
-        known = None if transformed() else self._taken.get(key)
+        known = None if transforms_active() else self._taken.get(key)
         if known is not None:
             return known
         carry = self._carries[step]
         result = self.stepper.step(
             field, start, size, y, self.stepper.start(field, start, y) if carry is None else carry
         )
-        if not transformed():
+        if not transforms_active():
             self._taken[key] = result
         return result
 

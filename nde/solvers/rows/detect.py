@@ -13,6 +13,7 @@ from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.rows.steps import Hits, condition_values
+from nde.solvers.transforms import as_host
 
 __all__ = ["EventWatch"]
 
@@ -135,7 +136,7 @@ class EventWatch:
                 # the event's own value is zero but for its location's rounding: its sign is decided by where it goes
                 own = values.abs()[torch.arange(len(rows)), torch.from_numpy(hits.entries).to(values.device)]
                 scale = numpy.abs(hits.slopes) * 1e3 * torch.finfo(y.dtype).eps
-                near = own.double().cpu().numpy() <= scale
+                near = as_host(own) <= scale
                 signs[numpy.flatnonzero(near), hits.entries[near]] = 0
             self.signs[index][rows] = signs
 
@@ -159,7 +160,7 @@ class EventWatch:
                 if by_state is not None:
                     rate = rate + (by_state * slope).sum(-1)
                 columns.append(rate)
-        return numpy.sign(torch.stack(columns, 1).detach().cpu().numpy()) * numpy.sign(h)[:, None]
+        return numpy.sign(as_host(torch.stack(columns, 1))) * numpy.sign(h)[:, None]
 
     def _signs_at(
         self, index: int, field: RowField, t: Tensor, h: Tensor, y: Tensor, result: StepResult, theta: float
@@ -199,7 +200,7 @@ class EventWatch:
             fraction = as_column(theta, y.device)
             state = stepper.interpolate(field, starts, sizes, states, part, fraction)
             found = condition_values(event, field, starts + fraction * sizes, state).gather(1, column)
-            return found.squeeze(-1).double().cpu().numpy() * sign  # positive before the change
+            return as_host(found.squeeze(-1)) * sign  # positive before the change
 
         resolution = 2 * numpy.finfo(float).eps * numpy.maximum(1.0, numpy.abs(t[place] / h[place]))
         before, after = numpy.abs(value(low)), value(high)
@@ -224,5 +225,5 @@ class EventWatch:
 
 
 def _signs(values: Tensor) -> Vector:
-    signs: Vector = torch.sign(values).double().cpu().numpy()
+    signs: Vector = as_host(torch.sign(values))
     return signs

@@ -22,6 +22,7 @@ from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
+from nde.solvers.transforms import as_host
 
 __all__ = ["solve_rows"]
 
@@ -176,10 +177,10 @@ class _RowSolve:
         """Return the scaled errors; NaN where the state is not finite, 0 if there is no estimate."""
         # zero times what is not finite is NaN
         ratio = 0 * measure.size if measure.ratio is None else measure.ratio
-        host: Vector = torch.add(ratio, measure.size, alpha=0).double().cpu().numpy()
+        host: Vector = as_host(torch.add(ratio, measure.size, alpha=0))
         if numpy.isnan(host).any():  # the sum alone may have overflowed
-            finite = finite_rows(y1).cpu().numpy()
-            plain = 0.0 if measure.ratio is None else measure.ratio.double().cpu().numpy()
+            finite = as_host(finite_rows(y1))
+            plain = 0.0 if measure.ratio is None else as_host(measure.ratio)
             host = numpy.where(finite, plain, math.nan)
         return host
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nde.solvers.rows.landings import FIXED, MOVES
-from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.steps import shift_of
 
 __all__ = ["step_shifts"]

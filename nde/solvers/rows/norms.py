@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nde.solvers.norms import Quotient, checked_norm
 from nde.solvers.rows.field import RowField, RowLayout
+from nde.solvers.transforms import as_host
 
 __all__ = ["RowMeasure", "RowNorm", "finite_rows", "first_steps"]
 
@@ -169,18 +170,18 @@ def first_steps(
     See `nde.solvers.initial_step.first_step`.
     """
     scale = norm.scale(y, y)
-    size_of_state = norm.mean_square(y / scale).double().sqrt().cpu().numpy()
-    size_of_slope = norm.mean_square(slope / scale).double().sqrt().cpu().numpy()
+    size_of_state = as_host(norm.mean_square(y / scale).double().sqrt())
+    size_of_slope = as_host(norm.mean_square(slope / scale).double().sqrt())
     lengths = numpy.abs(span)
     with numpy.errstate(all="ignore"):
         huge = ~(numpy.isfinite(size_of_slope) & numpy.isfinite(size_of_state))
-        finite = (finite_rows(slope) & finite_rows(y)).cpu().numpy()
+        finite = as_host(finite_rows(slope) & finite_rows(y))
         guess = 0.01 * size_of_state / size_of_slope
         guess = numpy.where(numpy.minimum(size_of_state, size_of_slope) < 1e-5, 1e-6, guess)
         guess = numpy.minimum(numpy.where(huge, 1e-6, guess), lengths)
         signed = torch.from_numpy(numpy.copysign(guess, span)).to(y.device).unsqueeze(-1)
         probe = field(t + signed, y + slope * signed.to(y.dtype))
-        curvature = norm.mean_square((probe - slope) / scale).double().sqrt().cpu().numpy() / guess
+        curvature = as_host(norm.mean_square((probe - slope) / scale).double().sqrt()) / guess
         steepest = numpy.maximum(size_of_slope, curvature)
         by_order = numpy.where(
             steepest <= 1e-15, numpy.maximum(1e-6, guess * 1e-3), (0.01 / steepest) ** (1 / error_order)

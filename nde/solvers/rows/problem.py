@@ -20,7 +20,7 @@ from nde.solvers.rows.field import Counter, RowField, RowLayout
 from nde.solvers.rows.landings import Gap, Landings, gaps, row_landings, table_of
 from nde.solvers.rows.saving import Saver
 
-__all__ = ["RowProblem", "RowStepper", "take_rows"]
+__all__ = ["PickedRows", "RowProblem", "RowStepper", "as_column", "take_rows"]
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor
 from nde.solvers.events import FoundEvents
 from nde.solvers.rows.dense import RowDense
 from nde.solvers.rows.field import RowLayout
-from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.solution import NOT_DENSE, Solution, Stats, Steps
 from nde.solvers.status import Status
 from nde.solvers.structure import State

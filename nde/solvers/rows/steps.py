@@ -14,6 +14,7 @@ from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.landings import FIXED
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
+from nde.solvers.transforms import as_host
 
 __all__ = ["NO_OUTPUTS", "Hits", "RowOutcome", "RowStep", "condition_values", "outcome", "shift_of", "times_of"]
 
@@ -269,5 +270,5 @@ def _at(
     theta: Tensor,
 ) -> Tensor:
     """Return the dense output of rows at places, each at its own fraction."""
-    field = problem.field.of(step.rows[place.cpu().numpy()])
+    field = problem.field.of(step.rows[as_host(place)])
     return stepper.interpolate(field, t[place], h[place], y[place], stepper.take(result, place), theta)

@@ -1,0 +1,60 @@
+"""Function transforms of `torch.func` and forward mode: whether one is at work, and host values under it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+__all__ = ["NO_VMAP", "as_host", "has_batched", "is_batched", "transforms_active"]
+
+NO_VMAP = (
+    "a solve cannot run under torch.func.vmap: its steps are decided on the host, and every entry would need its own. "
+    "Give the batch as the first axis of y0 with per_sample=True, and what else belongs to its entries as "
+    "nde.PerSample(value) in args."
+)
+
+
+def transforms_active() -> bool:
+    """Return whether tensors may carry more than autograd's tape can see, so that a solve must be traced as it is."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Return whether ``vmap`` has hidden an axis of the tensor, as batched gradients do in a backward pass."""
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+
+
+def has_batched(value: Any) -> bool:
+    """Return whether ``vmap`` has hidden an axis of a tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return is_batched(value)
+    if isinstance(value, dict):
+        return any(has_batched(item) for item in value.values())
+    return isinstance(value, (tuple, list)) and any(has_batched(item) for item in value)
+
+
+def as_host(values: Tensor) -> numpy.ndarray:
+    """Return a tensor's values on the host, floating-point ones as float64.
+
+    Raises:
+        RuntimeError: ``vmap`` has hidden an axis of it.
+    """
+    values = values.detach()
+    if values.is_floating_point():
+        values = values.double()
+    if not transforms_active():
+        host: numpy.ndarray = values.cpu().numpy()
+        return host
+    # wrapped by a function transform, which has no memory to share
+    functorch = torch._C._functorch
+    while functorch.is_gradtrackingtensor(values):
+        values = functorch.get_unwrapped(values)
+    if is_batched(values):
+        raise RuntimeError(NO_VMAP)
+    kind = {True: float, False: int}[values.is_floating_point()] if values.dtype != torch.bool else bool
+    return numpy.array(forward_ad.unpack_dual(values).primal.tolist(), dtype=kind)
