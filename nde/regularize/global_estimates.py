@@ -2,15 +2,19 @@
 
 Step sizes are constants in all of them. An error estimate is in units of the tolerance, so that weights do not carry
 over between tolerances, methods or reductions; `StepCount` alone is in units of steps.
+
+With ``per_sample=True`` a penalty is the mean over the samples of what each alone would give, so that it does not grow
+with the batch.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from nde.regularize.groups import StepGroups
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Schedule
-from nde.solvers.solution import Solution
+from nde.solvers.solution import Solution, Steps
 
 __all__ = ["GlobalError", "GlobalErrorSquared", "GlobalStiffness", "StepCount"]
 
@@ -33,12 +37,15 @@ class _Reduced(Penalty):
         """Describe weight and reduction in ``repr``."""
         return f"{super().extra_repr()}, reduction={self.reduction!r}"
 
-    def _reduce(self, values: Tensor, h: Tensor) -> Tensor:
-        """Reduce values that the step sizes weigh."""
-        total = (values * h.abs()).sum()
+    def _reduce(self, values: Tensor, steps: Steps) -> Tensor:
+        """Reduce values that the step sizes weigh, over the steps of each sample and then over the samples."""
+        groups, h = StepGroups(steps), steps.h
+        totals = groups.sum(values * h.abs())
         if self.reduction == "span":
-            return total / h.sum().abs().clamp_min(1e-300 if h.dtype.itemsize == 8 else 1e-30)
-        return total / max(values.shape[0], 1) if self.reduction == "mean" else total
+            totals = totals / groups.sum(h).abs().clamp_min(1e-300 if h.dtype.itemsize == 8 else 1e-30)
+        elif self.reduction == "mean":
+            totals = totals / groups.counts.clamp_min(1)
+        return totals.mean()
 
 
 class GlobalError(_Reduced):
@@ -65,7 +72,7 @@ class GlobalError(_Reduced):
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
-        return self._reduce(_error(solution), solution.steps.h)
+        return self._reduce(_error(solution), solution.steps)
 
 
 class GlobalErrorSquared(_Reduced):
@@ -86,8 +93,8 @@ class GlobalErrorSquared(_Reduced):
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
-        squares = _error(solution).square()
-        return squares.sum() if self.reduction == "sum" else squares.sum() / max(squares.shape[0], 1)
+        squares, groups = _error(solution).square(), StepGroups(solution.steps)
+        return (groups.sum(squares) if self.reduction == "sum" else groups.mean(squares)).mean()
 
 
 class GlobalStiffness(_Reduced):
@@ -118,9 +125,8 @@ class GlobalStiffness(_Reduced):
                 'Choose method="tsit5", "dopri5", "dopri8" or "rk4".'
             )
         if self.reduction != "max":
-            return self._reduce(steps.stiffness, steps.h)
-        inner = steps.stiffness[:-1] if len(steps) > 1 else steps.stiffness
-        return (inner.max() if len(inner) else steps.h.sum()) / (steps.stability or 1.0)
+            return self._reduce(steps.stiffness, steps)
+        return StepGroups(steps).max_but_last(steps.stiffness).mean() / (steps.stability or 1.0)
 
 
 class StepCount(Penalty):
@@ -152,7 +158,8 @@ class StepCount(Penalty):
         target = steps.set_point if self.set_point is None else self.set_point
         if target is None or steps.error_order is None:
             raise ValueError("set_point must be given where steps are fixed, because no controller sets one. Try 0.5.")
-        return ((error / target).square() + _SMALLEST_SQUARE).pow(0.5 / steps.error_order).sum()
+        counts = ((error / target).square() + _SMALLEST_SQUARE).pow(0.5 / steps.error_order)
+        return StepGroups(steps).sum(counts).mean()
 
 
 def _error(solution: Solution) -> Tensor:

@@ -56,6 +56,7 @@ class Steps:
         stability: Length of the method's stability interval on the negative real axis: where ``stiffness * |h|`` comes
             near it, stability and not accuracy limits the step. None if not known.
         sample: Sample that each step belongs to, where every sample has steps of its own; None otherwise.
+        samples: Number of samples, where every sample has steps of its own; None otherwise.
         y: States at the ends of the steps, differentiable, of the state's structure (that of one sample, with
             ``per_sample=True``) with a leading axis; None without ``dense=True``.
     """
@@ -69,6 +70,7 @@ class Steps:
     set_point: float | None
     stability: float | None
     sample: Tensor | None = None
+    samples: int | None = None
     y: State | None = None
 
     def __len__(self) -> int:

@@ -44,16 +44,22 @@ class RowSteps(Steps):
     Args:
         record: What happened.
         like: A tensor of the dtype and on the device of the state.
-        sample: Whether steps belong to samples.
+        samples: Number of samples; None where steps belong to none.
         states: States at their ends; None where they are not kept.
         layout: The layout of the state.
         outputs: The other attributes of `Steps`.
     """
 
     def __init__(
-        self, record: RowRecord, like: Tensor, sample: bool, states: Tensor | None, layout: RowLayout, **outputs: Any
+        self,
+        record: RowRecord,
+        like: Tensor,
+        samples: int | None,
+        states: Tensor | None,
+        layout: RowLayout,
+        **outputs: Any,
     ) -> None:
-        own = {"_record": record, "_like": like, "_with_samples": sample, "_states": states, "_layout": layout}
+        own = {"_record": record, "_like": like, "samples": samples, "_states": states, "_layout": layout}
         for name, value in {**outputs, **own}.items():
             object.__setattr__(self, name, value)
 
@@ -80,7 +86,7 @@ class RowSteps(Steps):
     @functools.cached_property
     def sample(self) -> Tensor | None:
         """Sample that each step belongs to; None where the state is a whole."""
-        if not self._with_samples:  # type: ignore[attr-defined]
+        if self.samples is None:
             return None
         return torch.from_numpy(self._joined("rows").astype(numpy.int64, copy=False)).to(self._like.device)  # type: ignore[attr-defined]
 
@@ -223,7 +229,7 @@ def make_row_solution(
     steps = RowSteps(
         record,
         outputs.y1,
-        sample=problem.layout.samples is not None,
+        samples=problem.layout.samples,
         states=outputs.states,
         layout=problem.layout,
         error=outputs.error,
