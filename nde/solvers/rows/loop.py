@@ -93,7 +93,8 @@ class _RowSolve:
                 size = self._give_up(size, move)
             else:
                 size = self._iterate(size, move)
-        return self.pieces.outputs(self.problem, self.all_norm, self.dense), self.record
+        lazy = self.workspace is not None and not self.keep_states
+        return self.pieces.outputs(self.problem, self.all_norm, self.dense, lazy), self.record
 
     def _begin(self) -> Vector:
         """Evaluate the field at the beginning; return the sizes of the first steps."""
@@ -144,13 +145,14 @@ class _RowSolve:
         if self.carry is None:
             self.carry = stepper.start(self.field, t, y)
         result = stepper.step(self.field, t, h, y, self.carry, self.workspace)
-        measure = self.norm.measure(result.errors, result.stiffness, y, result.y1)
+        off_tape = self.workspace is not None
+        measure = self.norm.measure(result.errors, result.stiffness, y, result.y1, scratch=off_tape)
         value = self._judged(measure, result.y1)
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
         broken = ~numpy.isfinite(value)
         some_broken = bool(broken.any())
-        if some_broken and self.workspace is None and not stepper.flat:
+        if some_broken and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
             still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
             result = stepper.step(self.field, t, still, y, self.carry)

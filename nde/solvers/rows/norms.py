@@ -58,6 +58,7 @@ class RowNorm:
         self.rtol = rtol
         tiny = torch.finfo(layout.structure.dtype).tiny
         self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
+        self._memory: Tensor | None = None
         self._facts = torch.finfo(layout.structure.dtype)
         self._ones = torch.ones(layout.row.size, dtype=layout.structure.dtype, device=layout.structure.device)
         self._atol = torch.as_tensor(self.atol, dtype=layout.structure.dtype, device=layout.structure.device)
@@ -69,7 +70,9 @@ class RowNorm:
         rtol, atol = (
             part if isinstance(part, float) else part.index_select(0, index) for part in (self.rtol, self.atol)
         )
-        return RowNorm(self.layout, rtol, atol, self.norm)
+        other = RowNorm(self.layout, rtol, atol, self.norm)
+        other._memory = self._memory
+        return other
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(rows, row size)``."""
@@ -92,7 +95,14 @@ class RowNorm:
         """Return the sum over the entries of each row; with narrow rows, a product is the fastest way to it."""
         return value @ self._ones
 
-    def measure(self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor) -> RowMeasure:
+    def measure(
+        self,
+        errors: Tensor | None,
+        stiffness: Quotient | Tensor | None,
+        y0: Tensor,
+        y1: Tensor,
+        scratch: bool = False,
+    ) -> RowMeasure:
         """Read everything off the steps of all rows, in few operations.
 
         Args:
@@ -100,6 +110,7 @@ class RowNorm:
             stiffness: The stiffness estimate.
             y0: States at the beginning.
             y1: States at the end.
+            scratch: Whether memory may be used again, because autograd records nothing.
         """
         squared: list[Tensor] = []
         squares = None
@@ -115,7 +126,12 @@ class RowNorm:
             squared.append(upper if stiffness.size is None else upper / stiffness.size)
             squared.append(stiffness.lower[0] - stiffness.lower[1])
         squared.append(y1.detach())
-        sums = self.sums(torch.stack(squared).square())
+        if scratch:
+            # large temporary tensors would be mapped and zeroed anew in every step
+            stacked = torch.stack(squared, out=self._room(len(squared), y1)).square_()
+        else:
+            stacked = torch.stack(squared).square()
+        sums = self.sums(stacked)
         if count:
             squares = sums[:count] / self.layout.row.entries
         if isinstance(stiffness, Quotient):
@@ -123,6 +139,11 @@ class RowNorm:
         else:
             estimate = None if stiffness is None else stiffness.unsqueeze(0)
         return RowMeasure(None if squares is None else _combined(squares), estimate, sums[-1])
+
+    def _room(self, count: int, y: Tensor) -> Tensor:
+        if self._memory is None or self._memory.numel() < count * y.numel():
+            self._memory = y.new_empty(count * y.numel())
+        return self._memory[: count * y.numel()].view(count, *y.shape)
 
     def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error of every row in units of the tolerance, shape ``(rows,)``; see `measure`."""

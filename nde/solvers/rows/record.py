@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy
@@ -31,6 +32,8 @@ class RowOutputs:
         states: States at the ends of these steps, likewise; None unless kept.
         event_times: Times of all occurrences, in the order of the record.
         event_states: States there.
+        later: Returns ``error`` and ``stiffness`` where no gradient can reach them and they wait until they are asked
+            for, because putting them together costs as much as the steps of a narrow state; None otherwise.
     """
 
     saved: Tensor
@@ -41,9 +44,10 @@ class RowOutputs:
     states: Tensor | None
     event_times: Tensor | None
     event_states: Tensor | None
+    later: Callable[[], tuple[Tensor | None, Tensor | None]] | None = None
 
     def all(self) -> tuple[Tensor | None, ...]:
-        """Return the outputs in the order of the attributes."""
+        """Return the tensors in the order of the attributes."""
         return (
             self.saved,
             self.y1,
@@ -104,22 +108,23 @@ class Pieces:
     event_times: list[Tensor] = field(default_factory=list)
     event_states: list[Tensor] = field(default_factory=list)
 
-    def outputs(self, problem: RowProblem, norm: RowNorm, dense: bool) -> RowOutputs:
-        """Put them together."""
-        y0, method, size = problem.y0, problem.method, problem.y0.shape[1]
+    def outputs(self, problem: RowProblem, norm: RowNorm, dense: bool, lazy: bool) -> RowOutputs:
+        """Put them together.
+
+        Args:
+            problem: The problem.
+            norm: The norm of all samples.
+            dense: Whether states at the ends of steps are outputs.
+            lazy: Whether the estimates may wait.
+        """
+        y0, size = problem.y0, problem.y0.shape[1]
         order = numpy.argsort(numpy.concatenate(self.final_rows))
         final = torch.cat(self.final).index_select(0, torch.from_numpy(order).to(y0.device))
-        has_error, events = method.error_order is not None, bool(problem.events)
-        taken = self._taken(y0.device)
-        empty = y0.new_empty(0)
-        ratios = [measure.ratio for measure in self.measures if measure.ratio is not None]
-        error = _picked(ratios, taken) if ratios else empty
-        stiffness = empty
-        differences = [measure.stiffness for measure in self.measures if measure.stiffness is not None]
-        if differences:
-            sizes = _picked([measure.size for measure in self.measures], taken)
-            stiffness = norm.quotient(_picked(differences, taken), sizes)
+        has_error, events = problem.method.error_order is not None, bool(problem.events)
         nothing = y0.new_empty(0, size) if problem.saver is None else problem.saver.empty(y0)
+
+        def estimates() -> tuple[Tensor | None, Tensor | None]:
+            return self._estimates(problem, norm)
 
         def joined(parts: list[Tensor], wanted: bool, *shape: int, double: bool = False) -> Tensor | None:
             if not wanted:
@@ -129,13 +134,26 @@ class Pieces:
         return RowOutputs(
             torch.cat(self.saved) if self.saved else nothing,
             final,
-            error if has_error else None,
-            stiffness if method.has_stiffness else None,
+            *((None, None) if lazy else estimates()),
             joined(self.local_error, has_error and problem.keep_local_errors, size),
             joined(self.states, dense, size),
             joined(self.event_times, events, double=True),
             joined(self.event_states, events, size),
+            estimates if lazy else None,
         )
+
+    def _estimates(self, problem: RowProblem, norm: RowNorm) -> tuple[Tensor | None, Tensor | None]:
+        """Return error and stiffness of all accepted steps; None where the method has none."""
+        method, empty = problem.method, problem.y0.new_empty(0)
+        taken = self._taken(problem.y0.device)
+        ratios = [measure.ratio for measure in self.measures if measure.ratio is not None]
+        error = _picked(ratios, taken) if ratios else empty
+        stiffness = empty
+        differences = [measure.stiffness for measure in self.measures if measure.stiffness is not None]
+        if differences:
+            sizes = _picked([measure.size for measure in self.measures], taken)
+            stiffness = norm.quotient(_picked(differences, taken), sizes)
+        return error if method.error_order is not None else None, stiffness if method.has_stiffness else None
 
     def _taken(self, device: torch.device) -> Tensor | None:
         """Return the places of the accepted steps among all that were measured; None if that is all of them."""

@@ -45,9 +45,9 @@ class RowSteps(Steps):
         record: What happened.
         like: A tensor of the dtype and on the device of the state.
         samples: Number of samples; None where steps belong to none.
-        states: States at their ends; None where they are not kept.
+        outputs: The outputs of the solve.
         layout: The layout of the state.
-        outputs: The other attributes of `Steps`.
+        facts: The other attributes of `Steps`.
     """
 
     def __init__(
@@ -55,17 +55,35 @@ class RowSteps(Steps):
         record: RowRecord,
         like: Tensor,
         samples: int | None,
-        states: Tensor | None,
+        outputs: RowOutputs,
         layout: RowLayout,
-        **outputs: Any,
+        **facts: Any,
     ) -> None:
-        own = {"_record": record, "_like": like, "samples": samples, "_states": states, "_layout": layout}
-        for name, value in {**outputs, **own}.items():
+        own = {"_record": record, "_like": like, "samples": samples, "_outputs": outputs, "_layout": layout}
+        for name, value in {**facts, **own}.items():
             object.__setattr__(self, name, value)
 
     def _joined(self, name: str) -> numpy.ndarray:
         record: RowRecord = self._record  # type: ignore[attr-defined]
         return record.joined(name)
+
+    @functools.cached_property
+    def _estimates(self) -> tuple[Tensor | None, Tensor | None]:
+        outputs: RowOutputs = self._outputs  # type: ignore[attr-defined]
+        if outputs.later is None:
+            return outputs.error, outputs.stiffness
+        with torch.no_grad():
+            return outputs.later()
+
+    @property
+    def error(self) -> Tensor | None:
+        """Local errors in units of the tolerance."""
+        return self._estimates[0]
+
+    @property
+    def stiffness(self) -> Tensor | None:
+        """Stiffness estimates."""
+        return self._estimates[1]
 
     @functools.cached_property
     def t(self) -> Tensor:
@@ -80,7 +98,7 @@ class RowSteps(Steps):
     @functools.cached_property
     def y(self) -> State | None:
         """States at the ends of the steps, of the structure of one row; None without ``dense=True``."""
-        rows, layout = self._states, self._layout  # type: ignore[attr-defined]
+        rows, layout = self._outputs.states, self._layout  # type: ignore[attr-defined]
         return None if rows is None else layout.row.unflatten(rows)
 
     @functools.cached_property
@@ -230,10 +248,8 @@ def make_row_solution(
         record,
         outputs.y1,
         samples=problem.layout.samples,
-        states=outputs.states,
+        outputs=outputs,
         layout=problem.layout,
-        error=outputs.error,
-        stiffness=outputs.stiffness,
         local_error=None if outputs.local_error is None else problem.layout.row.unflatten(outputs.local_error),
         error_order=method.error_order,
         set_point=problem.controller.set_point(method.error_order) if method.error_order else None,
