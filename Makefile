@@ -1,6 +1,6 @@
 # Every target builds the environment that it needs in .venv; on a fresh machine `make demo` and `make test` are enough.
 #   make test PYTHON=python3.12        the interpreter that .venv is made with
-#   make test ARGS="-k dopri5 -x"      more arguments for the command behind the target (demo, test, test-all, bench)
+#   make test ARGS="-k dopri5 -x"      more arguments for the command behind the target (demo, test, test-all, bench*)
 
 PYTHON ?= python3
 WORKERS ?= auto
@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench docs format clean
+.PHONY: help demo test test-all check bench bench-per-sample bench-compat docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,12 @@ check: $(STAMP) ## Lint, check the format and the types
 
 bench: $(STAMP) ## Measure against the peer libraries
 	$(RUN) -m benchmarks $(ARGS)
+
+bench-per-sample: $(STAMP) ## Measure a step size per sample, events and implicit steps
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.per_sample $(ARGS)
+
+bench-compat: $(STAMP) ## Measure torchdiffeq's interface on nde against torchdiffeq
+	$(RUN) -m benchmarks.compat $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/
 	$(RUN) -m mkdocs build --strict
