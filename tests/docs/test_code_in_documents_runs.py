@@ -62,3 +62,20 @@ def test_the_method_in_the_architecture_document_has_its_order_and_both_adjoints
         grads.append(torch.autograd.grad(loss, start)[0])
     # the same steps in both: they differ by rounding alone
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-10, atol=1e-12)
+
+
+def test_the_example_of_a_step_size_per_sample_runs(capsys):
+    (block,) = blocks("docs/requests.md")
+    names = {}
+    exec(block, names)
+    solution, rates, spans = names["solution"], names["rates"], names["spans"]
+    expected = torch.exp(-rates * (spans[:, 1] - spans[:, 0]))
+    torch.testing.assert_close(solution.y1[:, 0], expected, rtol=1e-3, atol=1e-5)
+    assert capsys.readouterr().out
+
+
+def test_the_import_for_users_of_torchdiffeq_works():
+    (block,) = blocks("docs/torchdiffeq.md")
+    names = {}
+    exec(block, names)
+    assert callable(names["odeint"])
