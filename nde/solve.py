@@ -89,7 +89,8 @@ def solve_ode(
             Returns a `RowSolution`.
         save: Callable ``(t, y)`` that returns what to keep at each of ``ts`` in place of the state, a tensor or a
             nested structure of tensors; ``solution.ys`` is then made of these, and no more than these is held in memory
-            by a solve without gradients. Called one time at a time. Returns a `RowSolution`.
+            by a solve without gradients. Called one time at a time; with ``per_sample=True`` with the times and states
+            of many samples, as the field is, and returns one entry for each. Returns a `RowSolution`.
         norm: Callable that turns a state of errors, each scaled by its tolerance, into a 0-d tensor that is at most 1
             for an acceptable step; None for the root mean square over all entries.
         step_ts: Times that steps must end on. Returns a `RowSolution`, as ``jump_ts`` does.

@@ -15,8 +15,8 @@ from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
 from nde.solvers.method import Method
 from nde.solvers.rows.field import PerSample, RowField, RowLayout
-from nde.solvers.rows.problem import RowProblem
-from nde.solvers.rows.saving import Saver
+from nde.solvers.rows.problem import RowProblem, as_column
+from nde.solvers.rows.saving import Saver, first_entries
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import as_host
 
@@ -94,16 +94,18 @@ def make_row_problem(
         )
     if per_sample and norm is not None:
         raise ValueError("norm cannot be chosen with per_sample=True: each sample is judged by its root mean square.")
-    if per_sample and save is not None:
-        raise ValueError("save cannot be given with per_sample=True: it takes the state as a whole.")
     if per_sample:
         _check_per_sample(args, layout.count)
     output_times, times, counts = _times(ts, structure, layout)
     flat = layout.to_rows(y0, "y0").clone()
     relative, absolute = (_per_row(tolerance, layout) for tolerance in (rtol, atol))
-    saver = None if save is None else Saver(save, layout.row, flat[0].detach(), float(times[0, 0]))
+    row_field = RowField(field, layout, args)
+    saver = None
+    if save is not None:
+        start = as_column(times[:, 0], flat.device)
+        saver = Saver(save, row_field.arguments, layout.samples is not None, start, flat.detach())
     return RowProblem(
-        RowField(field, layout, args),
+        row_field,
         flat,
         output_times,
         times,
@@ -134,16 +136,7 @@ def _layout(structure: StateStructure, y0: State, per_sample: bool) -> RowLayout
         raise ValueError(
             f"per_sample=True needs a state whose tensors share their first axis, the batch, but y0 has {shapes}."
         )
-    return RowLayout(structure, samples, StateStructure(_first(y0)))
-
-
-def _first(value: State) -> State:
-    if isinstance(value, Tensor):
-        return value[0]
-    if isinstance(value, dict):
-        return {key: _first(item) for key, item in value.items()}
-    items = [_first(item) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    return RowLayout(structure, samples, StateStructure(first_entries(y0)))
 
 
 def _check_per_sample(args: tuple[Any, ...], samples: int) -> None:

@@ -159,7 +159,8 @@ class RowSolution(Solution):
         rows = [torch.arange(samples)]
         columns = [torch.zeros(samples, dtype=torch.int64)]
         saver = problem.saver
-        values = [y0 if saver is None else saver.rows(problem.ts[:1, None], y0)]
+        given = problem.ts.expand(samples, times) if problem.ts.dim() == 1 else problem.ts
+        values = [y0 if saver is None else saver.rows(given[:, :1].double(), y0)]
         for step in record.steps:
             rows.append(torch.from_numpy(numpy.concatenate([step.rows[step.places], step.rows[step.end_places]])))
             columns.append(torch.from_numpy(numpy.concatenate([step.indices, step.end_indices])))
@@ -168,13 +169,18 @@ class RowSolution(Solution):
         arrived = arrived[[record.statuses[sample] is Status.SUCCESS for sample in arrived]]
         rows.append(torch.from_numpy(arrived))
         columns.append(torch.from_numpy(problem.counts[arrived] - 1))
-        last = outputs.y1[torch.from_numpy(arrived).to(y0.device)]
-        values.append(last if saver is None else saver.rows(problem.ts[-1:, None].expand(len(arrived), 1), last))
+        index = torch.from_numpy(arrived).to(y0.device)
+        last = outputs.y1[index]
+        if saver is not None:
+            end = given[index, torch.from_numpy(problem.counts[arrived] - 1).to(y0.device)]
+            last = saver.rows(end.double().unsqueeze(-1), last)
+        values.append(last)
         place = (torch.cat(columns) * samples + torch.cat(rows)).to(y0.device)
         entries = torch.cat(values)
         table = entries.new_full((times * samples, entries.shape[1]), math.nan).index_copy(0, place, entries)
         if saver is not None:
-            return saver.structure.unflatten(table)
+            lead = (times,) if problem.layout.samples is None else (times, samples)
+            return saver.structure.unflatten(table.view(*lead, -1))
         return problem.layout.to_state(table.view(times, samples, -1))
 
     @functools.cached_property

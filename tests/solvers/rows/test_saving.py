@@ -63,9 +63,34 @@ def test_a_failed_solve_saves_what_it_reached() -> None:
         ({"save": 3}, TypeError, "save must be callable"),
         ({"save": lambda t, y: float(y.sum())}, TypeError, r"save\(t, y\)"),
         ({"save": lambda t, y: y[: 1 + int(t > 0.5)]}, ValueError, r"save\(t, y\)"),
-        ({"save": lambda t, y: y, "per_sample": True}, ValueError, "per_sample"),
     ],
 )
 def test_wrong_settings_are_named(options, error, words) -> None:
     with pytest.raises(error, match=words):
         nde.solve_ode(lambda t, y: -y, double([1.0], [2.0]), (0.0, 0.3, 0.9, 1.0), **options).ys.sum()
+
+
+@adjoints
+def test_every_sample_is_saved_at_its_own_times(adjoint) -> None:
+    spans = double([0.0, 0.5, 1.0], [1.0, 0.7, 0.2], [0.0, 0.3, float("nan")]).requires_grad_()
+    y0 = double([0.3, 1.0], [-0.5, 0.2], [1.0, 2.0]).requires_grad_()
+
+    def save(t, y):
+        assert t.shape == (y.shape[0], 1)
+        return {"sum": y.sum(1), "moved": (t * y.exp(),)}
+
+    options = {"per_sample": True, "adjoint": adjoint}
+    whole = nde.solve_ode(field, y0, spans, **options)
+    kept = nde.solve_ode(field, y0, spans, save=save, **options)
+    times = spans.T[:, :, None]
+    assert kept.ys["sum"].shape == (3, 3)
+    torch.testing.assert_close(kept.ys["sum"], whole.ys.sum(-1), equal_nan=True)
+    torch.testing.assert_close(kept.ys["moved"][0], times * whole.ys.exp(), equal_nan=True)
+    one, other = kept.ys["moved"][0], times * whole.ys.exp()
+    for a, b in zip(*(torch.autograd.grad(x.nansum(), (y0, spans)) for x in (one, other)), strict=True):
+        torch.testing.assert_close(a.nan_to_num(), b.nan_to_num(), rtol=1e-10, atol=1e-12)
+
+
+def test_saving_without_one_entry_per_sample_is_an_error() -> None:
+    with pytest.raises(ValueError, match="first axis of length 3"):
+        nde.solve_ode(field, double([0.3], [1.0], [2.0]), (0.0, 1.0), per_sample=True, save=lambda t, y: y.mean())
