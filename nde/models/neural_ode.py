@@ -15,6 +15,7 @@ from nde.adjoint import ADJOINTS, Adjoint
 from nde.regularize import Penalty
 from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, Stats, find_method
+from nde.solvers.events import Event
 from nde.solvers.structure import State
 
 __all__ = ["NeuralODE", "NeuralODEOutput"]
@@ -57,7 +58,8 @@ class NeuralODE(nn.Module):
         field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
         ts: Output times, shape ``(T,)``; those of a call take precedence.
         regularizer: Penalty on the cost of the solve, applied in training mode.
-        method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
+        method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample, events, dense, norm,
+            step_ts, jump_ts: See `nde.solve_ode`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -79,6 +81,12 @@ class NeuralODE(nn.Module):
         dt_min: float = 0.0,
         dt_max: float = math.inf,
         throw: bool = True,
+        per_sample: bool = False,
+        events: Event | Sequence[Event] | None = None,
+        dense: bool = False,
+        norm: Callable[[State], Tensor] | None = None,
+        step_ts: Tensor | Sequence[float] = (),
+        jump_ts: Tensor | Sequence[float] = (),
     ) -> None:
         super().__init__()
         validation.check_field(field)
@@ -101,6 +109,12 @@ class NeuralODE(nn.Module):
             "dt_min": dt_min,
             "dt_max": dt_max,
             "throw": throw,
+            "per_sample": per_sample,
+            "events": events,
+            "dense": dense,
+            "norm": norm,
+            "step_ts": step_ts,
+            "jump_ts": jump_ts,
         }
 
     def forward(

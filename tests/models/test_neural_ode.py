@@ -155,3 +155,24 @@ def test_field_that_cannot_be_called_is_refused_when_the_layer_is_built() -> Non
 
 def test_representation_names_the_solver() -> None:
     assert "method='tsit5', rtol=0.0001, atol=1e-06, adjoint='discrete'" in repr(nde.NeuralODE(Net(size=2)))
+
+
+@each_adjoint
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_sample": True},
+        {"per_sample": True, "events": nde.Event(lambda t, y: y[:, 0] - 0.1, terminal=True)},
+        {"dense": True, "step_ts": [0.3], "jump_ts": (0.7,)},
+        {"norm": lambda y: y.abs().max()},
+    ],
+    ids=["per sample", "events", "dense and forced times", "norm"],
+)
+def test_layer_passes_on_what_concerns_the_solve(batch: torch.Tensor, adjoint, options) -> None:
+    net = Net(size=2)
+    layer = nde.NeuralODE(net, (0.0, 1.0), adjoint=adjoint, regularizer=nde.regularize.StepCount(0.1), **options)
+    output, solution = layer(batch), nde.solve_ode(net, batch, (0.0, 1.0), adjoint=adjoint, **options)
+    torch.testing.assert_close(output.y1, solution.y1, rtol=0, atol=0)
+    torch.testing.assert_close(output.penalty, nde.regularize.StepCount(0.1)(solution), rtol=0, atol=0)
+    (output.y1.square().sum() + output.penalty).backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in net.parameters())
