@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solvers.transforms import transforms_active
+from nde.solvers.transforms import reject_vmap, transforms_active
 
 __all__ = ["RowsView", "row_jacobian"]
 
@@ -92,7 +92,7 @@ def row_jacobian(view: RowsView, t: Any, rows: Tensor) -> Tensor | None:
     """
     count, size = view.shape
     value, pull = _linearize(lambda point: view(t, point), rows)
-    _reject_vmap(value)
+    reject_vmap(value)
     checks = not view.independent
     if pull is None:
         return _by_differences(view, t, rows, value, checks)
@@ -172,14 +172,3 @@ def _linearize(
         return grad
 
     return value.detach(), pull
-
-
-def _reject_vmap(value: Tensor) -> None:
-    functorch = torch._C._functorch
-    while functorch.is_gradtrackingtensor(value):
-        value = functorch.get_unwrapped(value)
-    if functorch.is_batchedtensor(value):
-        raise RuntimeError(
-            "implicit methods cannot run under torch.func.vmap, because their equations are solved until they "
-            "converge. Give the state a first axis of samples instead: they are solved together."
-        )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["NO_VMAP", "as_host", "has_batched", "is_batched", "transforms_active"]
+__all__ = ["NO_VMAP", "as_host", "has_batched", "is_batched", "reject_vmap", "transforms_active"]
 
 NO_VMAP = (
     "a solve cannot run under torch.func.vmap: its steps are decided on the host, and every entry would need its own. "
@@ -50,11 +50,25 @@ def as_host(values: Tensor) -> numpy.ndarray:
     if not transforms_active():
         host: numpy.ndarray = values.cpu().numpy()
         return host
+    reject_vmap(values)
     # wrapped by a function transform, which has no memory to share
-    functorch = torch._C._functorch
-    while functorch.is_gradtrackingtensor(values):
-        values = functorch.get_unwrapped(values)
-    if is_batched(values):
-        raise RuntimeError(NO_VMAP)
-    kind = {True: float, False: int}[values.is_floating_point()] if values.dtype != torch.bool else bool
+    values = _unwrapped(values)
+    kind = bool if values.dtype == torch.bool else float if values.is_floating_point() else int
     return numpy.array(forward_ad.unpack_dual(values).primal.tolist(), dtype=kind)
+
+
+def reject_vmap(value: Tensor) -> None:
+    """Raise the error that names the way out, if ``vmap`` has hidden an axis of the tensor.
+
+    Raises:
+        RuntimeError: It has.
+    """
+    if is_batched(_unwrapped(value)):
+        raise RuntimeError(NO_VMAP)
+
+
+def _unwrapped(value: Tensor) -> Tensor:
+    functorch = torch._C._functorch
+    while functorch.is_gradtrackingtensor(value):
+        value = functorch.get_unwrapped(value)
+    return value

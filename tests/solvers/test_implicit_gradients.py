@@ -82,7 +82,13 @@ def test_function_transforms_agree_with_the_tape(method: str) -> None:
 
 
 def test_vmap_is_refused_with_what_to_do_instead() -> None:
-    with pytest.raises(RuntimeError, match="first axis of samples"):
+    def end_of_captured(rate):
+        options = {"method": "gauss4", "controller": nde.FixedStep(0.5)}
+        return nde.solve_ode(lambda t, y: -rate * y, double(1.0, 2.0).view(2, 1), (0.0, 1.0), **options).y1
+
+    with pytest.raises(RuntimeError, match="PerSample"):
+        torch.func.vmap(end_of_captured)(double(1.0, 2.0))
+    with pytest.raises(RuntimeError, match="first axis of y0"):
         torch.func.vmap(
             lambda start: (
                 nde.solve_ode(lambda t, y: -y, start, (0.0, 1.0), method="gauss4", controller=nde.FixedStep(0.5)).y1
@@ -95,7 +101,7 @@ def test_vmap_over_an_argument_is_refused_too() -> None:
         options = {"method": "gauss4", "controller": nde.FixedStep(0.5)}
         return nde.solve_ode(lambda t, y: -rate * y, torch.ones(2), (0.0, 1.0), **options).y1
 
-    with pytest.raises(RuntimeError, match="first axis of samples"):
+    with pytest.raises(RuntimeError, match="first axis of y0"):
         torch.func.vmap(end)(torch.ones(3))
 
 

@@ -174,6 +174,25 @@ def test_equations_without_a_solution_end_the_solve_with_its_own_status_and_the_
     assert caught.value.failure.h == 1.0
 
 
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
+def test_with_per_sample_the_others_are_solved_as_alone(adjoint: str) -> None:
+    y0 = double(0.1, 10.0, 0.2).view(3, 1).requires_grad_()
+    options = {"method": "radau_iia5", "controller": nde.FixedStep(1.0), "adjoint": adjoint}
+    solution = nde.solve_ode(hopeless, y0, (0.0, 2.0), per_sample=True, throw=False, **options)
+    assert solution.statuses == (nde.Status.SUCCESS, nde.Status.NEWTON_FAILED, nde.Status.SUCCESS)
+    assert solution.failures[1].sample == 1
+    alone = nde.solve_ode(hopeless, y0[::2], (0.0, 2.0), **options).y1
+    torch.testing.assert_close(solution.y1[::2], alone, rtol=1e-12, atol=0)
+    found, expected = (torch.autograd.grad(end.sum(), y0)[0][::2] for end in (solution.y1[::2], alone))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+
+
+def test_the_state_as_a_whole_ends_with_the_same_status_when_its_steps_are_dense() -> None:
+    y0 = double(0.1, 10.0).view(2, 1)
+    options = {"method": "radau_iia5", "controller": nde.FixedStep(1.0), "dense": True, "throw": False}
+    assert nde.solve_ode(hopeless, y0, (0.0, 1.0), **options).status is nde.Status.NEWTON_FAILED
+
+
 def test_one_hopeless_sample_does_not_stop_the_others() -> None:
     y0 = double(0.1, 10.0, 0.2)
     method, field = find_method("radau_iia5"), VectorField(hopeless, StateStructure(y0.view(3, 1)))

@@ -151,7 +151,7 @@ class _RowSolve:
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
         broken = ~numpy.isfinite(value)
-        some_broken = bool(broken.any())
+        some_broken, unsolved = bool(broken.any()), result.unsolved
         if some_broken and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
             still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
@@ -171,7 +171,7 @@ class _RowSolve:
                 move = move._replace(h=h_host)
         if some_broken and not self.problem.controller.adaptive:
             size = size[~broken]
-            self._leave(broken, Status.NON_FINITE, move.h)
+            self._leave(broken, Status.NEWTON_FAILED if unsolved else Status.NON_FINITE, move.h)
         return size
 
     @torch.no_grad()

@@ -157,7 +157,7 @@ class RowStepper:
         elif stiffness is not None:
             stiffness = stiffness.reshape(1)
         errors = None if result.errors is None else result.errors.unsqueeze(1)
-        return StepResult(result.y1.unsqueeze(0), result.carry, errors, stiffness, result)
+        return StepResult(result.y1.unsqueeze(0), result.carry, errors, stiffness, result, result.unsolved)
 
     def interpolate(
         self, field: RowField, t: Tensor, h: Tensor, y: Tensor, result: StepResult, theta: Tensor
