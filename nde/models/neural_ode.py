@@ -58,8 +58,8 @@ class NeuralODE(nn.Module):
         field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
         ts: Output times, shape ``(T,)``; those of a call take precedence.
         regularizer: Penalty on the cost of the solve, applied in training mode.
-        method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample, events, dense, norm,
-            step_ts, jump_ts: See `nde.solve_ode`.
+        method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
+        per_sample, events, dense, norm, step_ts, jump_ts: Likewise.
 
     Raises:
         TypeError: An argument has the wrong type.
