@@ -5,6 +5,7 @@ Steps may be of any size: the weights integrate the polynomial through the slope
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ def adams_weights(nodes: Tensor, h: Tensor) -> Tensor:
         h: Size of the step, a 0-d tensor; differentiable.
     """
     count = nodes.shape[0]
-    points, quadrature = (torch.from_numpy(part) for part in numpy.polynomial.legendre.leggauss((count + 1) // 2 + 1))
+    points, quadrature = (torch.from_numpy(part) for part in _gauss((count + 1) // 2 + 1))
     at = h * (points + 1) / 2
     apart = nodes.unsqueeze(1) - nodes.unsqueeze(0) + torch.eye(count, dtype=torch.float64)
     # Lagrange polynomials as products, which lose no digits
@@ -40,6 +41,13 @@ def adams_weights(nodes: Tensor, h: Tensor) -> Tensor:
     diagonal = torch.eye(count, dtype=torch.bool)
     basis = torch.where(diagonal, torch.ones_like(factors), factors).prod(-1)
     return h / 2 * (quadrature @ basis)
+
+
+@functools.lru_cache
+def _gauss(count: int) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Return points and weights of Gauss-Legendre quadrature, which cost more than a step."""
+    points, weights = numpy.polynomial.legendre.leggauss(count)
+    return points, weights
 
 
 class _Adams(Method):
