@@ -50,6 +50,11 @@ class RowSteps(Steps):
         facts: The other attributes of `Steps`.
     """
 
+    _record: RowRecord
+    _like: Tensor
+    _outputs: RowOutputs
+    _layout: RowLayout
+
     def __init__(
         self,
         record: RowRecord,
@@ -64,12 +69,11 @@ class RowSteps(Steps):
             object.__setattr__(self, name, value)
 
     def _joined(self, name: str) -> numpy.ndarray:
-        record: RowRecord = self._record  # type: ignore[attr-defined]
-        return record.joined(name)
+        return self._record.joined(name)
 
     @functools.cached_property
     def _estimates(self) -> tuple[Tensor | None, Tensor | None]:
-        outputs: RowOutputs = self._outputs  # type: ignore[attr-defined]
+        outputs = self._outputs
         if outputs.later is None:
             return outputs.error, outputs.stiffness
         with torch.no_grad():
@@ -88,17 +92,17 @@ class RowSteps(Steps):
     @functools.cached_property
     def t(self) -> Tensor:
         """Beginnings of the steps."""
-        return torch.from_numpy(self._joined("t")).to(self._like)  # type: ignore[attr-defined]
+        return torch.from_numpy(self._joined("t")).to(self._like)
 
     @functools.cached_property
     def h(self) -> Tensor:
         """Signed sizes."""
-        return torch.from_numpy(self._joined("h")).to(self._like)  # type: ignore[attr-defined]
+        return torch.from_numpy(self._joined("h")).to(self._like)
 
     @functools.cached_property
     def y(self) -> State | None:
         """States at the ends of the steps, of the structure of one row; None without ``dense=True``."""
-        rows, layout = self._outputs.states, self._layout  # type: ignore[attr-defined]
+        rows, layout = self._outputs.states, self._layout
         return None if rows is None else layout.row.unflatten(rows)
 
     @functools.cached_property
@@ -106,7 +110,7 @@ class RowSteps(Steps):
         """Sample that each step belongs to; None where the state is a whole."""
         if self.samples is None:
             return None
-        return torch.from_numpy(self._joined("rows").astype(numpy.int64, copy=False)).to(self._like.device)  # type: ignore[attr-defined]
+        return torch.from_numpy(self._joined("rows").astype(numpy.int64, copy=False)).to(self._like.device)
 
 
 class RowSolution(Solution):
