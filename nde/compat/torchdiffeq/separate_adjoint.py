@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from nde.adjoint.captured import captured_tensors, gradient_targets
 from nde.compat.torchdiffeq.odeint import odeint
@@ -78,6 +79,7 @@ class _JoinSolves(torch.autograd.Function):
         return states
 
     @staticmethod
+    @once_differentiable  # a second derivative would lack the backward solve, silently
     def backward(ctx: Any, at_states: Tensor) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
         t, states, *targets = ctx.saved_tensors

@@ -84,3 +84,11 @@ def test_complex_states_have_the_gradients_of_the_direct_solve():
 def test_a_closure_without_parameters_gives_no_gradient_node_where_nothing_needs_one():
     states = odeint_adjoint(lambda t, y: -y, double(1.0), T, method="scipy_solver", adjoint_params=())
     assert not states.requires_grad
+
+
+def test_a_second_derivative_through_scipy_is_an_error_and_not_silence() -> None:
+    field, y0 = Rotation(), double(1.0, 0.5).requires_grad_()
+    states = odeint_adjoint(field, y0, T, method="scipy_solver", options={"solver": "RK45"}, **TIGHT)
+    (first,) = torch.autograd.grad(states[-1].square().sum(), y0, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
