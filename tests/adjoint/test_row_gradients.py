@@ -68,14 +68,35 @@ def gradients(adjoint, order, **options):
     return solution, torch.autograd.grad(sum((part**2).sum() for part in first), inputs)
 
 
+class Coarse(nde.IController):
+    """Step sizes of two digits, which rounding in the estimates does not change; the first ones are too large."""
+
+    def begin(self, error_order):
+        state = super().begin(error_order)
+        decide = state.decide
+
+        def coarse(h, ratio):
+            decision = decide(h, ratio)
+            return decision._replace(h=float(f"{decision.h:.1e}"))
+
+        state.decide = coarse
+        return state
+
+    def first_step(self):
+        return 0.8
+
+
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("method", ["tsit5", "dopri8"])
 def test_direct_and_discrete_gradients_agree_through_rejected_steps(order, method) -> None:
-    direct, expected = gradients("direct", order, method=method, rtol=1e-4, atol=1e-5)
-    discrete, found = gradients("discrete", order, method=method, rtol=1e-4, atol=1e-5)
-    assert direct.stats.n_accepted == discrete.stats.n_accepted
+    options = {"method": method, "controller": Coarse(), "rtol": 1e-8, "atol": 1e-9}
+    direct, expected = gradients("direct", order, **options)
+    discrete, found = gradients("discrete", order, **options)
+    assert torch.equal(direct.steps.h, discrete.steps.h)
+    assert direct.stats.n_rejected >= 2
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        # estimates in units of such a tolerance are known to rounding over it
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -92,7 +113,6 @@ def test_gradients_are_those_of_solving_each_sample_alone(adjoint) -> None:
     inputs = leaves()
     solution = solve(*inputs, adjoint=adjoint)
     together = torch.autograd.grad(loss_of(solution), inputs)
-    assert solution.stats.n_rejected > 0 or solution.stats.n_accepted > 3
     weights = torch.arange(1.0, 7.0, dtype=torch.float64).reshape(3, 2)
     y0, ts, scale, rate = leaves()
     loss = 0.0
@@ -169,8 +189,8 @@ def test_recurring_events_have_first_and_second_derivatives(adjoint) -> None:
     assert gradgradcheck(outputs, inputs, eps=1e-5, atol=1e-3)
 
 
-@BOTH
-def test_the_time_of_a_terminal_event_has_the_derivatives_of_its_closed_form(adjoint) -> None:
+def derivatives_of_event_times(adjoint, tolerance):
+    """Return the largest relative errors of the first and of the second derivatives of the times of decays."""
     y0, rate, level = (double(*v).requires_grad_() for v in ((1.0, 2.0, 4.0), (0.5, 1.0, 2.0), (0.25,)))
     solution = nde.solve_ode(
         lambda t, y, rate, level: -rate.reshape(-1, 1) * y,
@@ -180,22 +200,30 @@ def test_the_time_of_a_terminal_event_has_the_derivatives_of_its_closed_form(adj
         per_sample=True,
         events=nde.Event(lambda t, y, rate, level: y[:, 0] - level, terminal=True),
         adjoint=adjoint,
-        rtol=1e-11,
-        atol=1e-12,
+        rtol=tolerance,
+        atol=tolerance / 10,
     )
     event = solution.events[0]
-    times = event.t[torch.argsort(event.sample)]
-    expected = torch.log(y0 / level) / rate
-    torch.testing.assert_close(times, expected, rtol=1e-9, atol=1e-9)
-    weights = double(1.0, -2.0, 0.5)
-    inputs = (y0, rate, level)
+    times, expected = event.t[torch.argsort(event.sample)], torch.log(y0 / level) / rate
+    torch.testing.assert_close(times, expected, rtol=100 * tolerance, atol=100 * tolerance)
+    weights, inputs, errors = double(1.0, -2.0, 0.5), (y0, rate, level), []
     found, wanted = (times * weights).sum(), (expected * weights).sum()
-    # the second derivative of the dense output, of order 4, is of order 2
-    for tolerance in (1e-8, 1e-5):
+    for _ in range(2):
         one, other = (torch.autograd.grad(value, inputs, create_graph=True) for value in (found, wanted))
-        for a, b in zip(one, other, strict=True):
-            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+        errors.append(max(float(((a - b) / b).detach().abs().max()) for a, b in zip(one, other, strict=True)))
         found, wanted = (sum((part**2).sum() for part in parts) for parts in (one, other))
+    return errors
+
+
+@BOTH
+def test_the_derivatives_of_a_terminal_events_time_converge_to_those_of_its_closed_form(adjoint) -> None:
+    # the second ones hold the second derivative of the dense output, which converges more slowly than the states
+    first, second = zip(
+        *(derivatives_of_event_times(adjoint, tolerance) for tolerance in (1e-7, 1e-9, 1e-11)), strict=True
+    )
+    assert first[-1] < 1e-8
+    assert second[2] < 0.2 * second[1] < 0.2 * 0.5 * second[0]
+    assert second[-1] < 1e-5
 
 
 @BOTH

@@ -204,3 +204,24 @@ def test_what_is_no_event_is_named() -> None:
             events=nde.Event(lambda t, y: y.sum()),
             per_sample=True,
         )
+
+
+@pytest.mark.parametrize("method", nde.method_names())
+def test_an_event_is_found_on_the_dense_output_of_every_method(method) -> None:
+    times = []
+    for size in (0.1, 0.05):
+        solution = nde.solve_ode(
+            lambda t, y: -y * t.cos(),
+            double(1.0, 2.0),
+            (0.1, 2.0),
+            method=method,
+            controller=nde.FixedStep(size),
+            events=nde.Event(lambda t, y: y[0] - 0.6, terminal=True),
+        )
+        assert float(solution.events[0].y[0, 0]) == pytest.approx(0.6, abs=1e-12)
+        assert float(solution.t1) == float(solution.events[0].t[0])
+        times.append(float(solution.events[0].t[0]))
+    # y = exp(sin 0.1 - sin t)
+    exact = math.asin(math.sin(0.1) - math.log(0.6))
+    errors = [abs(time - exact) for time in times]
+    assert errors[1] < 0.7 * errors[0] or errors[1] < 1e-10
