@@ -4,7 +4,8 @@ Each turns a `Problem` into a `Solution` whose outputs are differentiable; they 
 """
 
 from nde.adjoint.adjoint import Adjoint
-from nde.adjoint.backsolve import AugmentedState, BacksolveAdjoint
+from nde.adjoint.augmented import AugmentedState
+from nde.adjoint.backsolve import BacksolveAdjoint
 from nde.adjoint.direct import DirectAdjoint
 from nde.adjoint.discrete import DiscreteAdjoint
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.adjoint import Adjoint
+from nde.adjoint.augmented import AugmentedState, BackwardSettings, check_backward
+from nde.adjoint.backsolve_rows import solve_rows_continuously
 from nde.adjoint.captured import captured_tensors, gradient_targets
 from nde.adjoint.checked import CheckedField
 from nde.adjoint.direct import DirectAdjoint
@@ -25,30 +27,15 @@ from nde.solvers.method import Method
 from nde.solvers.problem import Problem
 from nde.solvers.record import Record, SolveOutputs, make_record, make_solution
 from nde.solvers.registry import find_method
+from nde.solvers.rows.problem import RowProblem
+from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.status import SolverError
 from nde.solvers.structure import StateStructure
 from nde.solvers.time_axis import TimeAxis
 from nde.solvers.transforms import transforms_active
 
-__all__ = ["AugmentedState", "BacksolveAdjoint"]
-
-
-@dataclass(frozen=True)
-class AugmentedState:
-    """Scaled errors of the backward solve, as a norm receives them.
-
-    Attributes:
-        t: Cotangent of time, shape ``()``; zero, because time's cotangents are quadratures outside the backward solve.
-        y: The state, of the user's structure.
-        cotangent: The state's cotangent, likewise.
-        parameters: Cotangents of the tensors that the field depends on.
-    """
-
-    t: Tensor
-    y: Any
-    cotangent: Any
-    parameters: tuple[Tensor, ...]
+__all__ = ["BacksolveAdjoint"]
 
 
 @dataclass
@@ -57,6 +44,11 @@ class BacksolveAdjoint(Adjoint):
 
     What is left as None is as in the forward solve. All settings are read when the backward solve begins. The state is
     taken from the stored outputs at every output time.
+
+    With a step per sample, events, dense output, saving or forced times, the parameters' cotangents are no part of the
+    backward solve but quadratures along its steps, as accurate as its dense output: it is then always judged by the
+    seminorm, and each sample by the root mean square over its state and cotangent. Cotangents pass through an event by
+    the implicit function theorem, and through its jump.
 
     Args:
         method: Method of the backward solve.
@@ -93,10 +85,7 @@ class BacksolveAdjoint(Adjoint):
         """Solve without a tape; the outputs are joined to the user's tape by one node."""
         if not torch.is_grad_enabled():
             return DirectAdjoint().solve(problem)
-        if transforms_active():
-            raise RuntimeError('adjoint="backsolve" works under no function transform. Use adjoint="direct" there.')
-        if problem.keep_local_errors:
-            raise ValueError('local_errors=True needs an adjoint that replays steps: adjoint="discrete" or "direct".')
+        _check(problem)
         captured = captured_tensors(problem.field.function, problem.field.args)
         targets, through = gradient_targets(captured)
         checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets, "backsolve"))
@@ -107,6 +96,42 @@ class BacksolveAdjoint(Adjoint):
         passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
         outputs = SolveOutputs(*_JoinBacksolve.apply(call, problem.y0, problem.ts, *targets, *passed))
         return make_solution(problem, outputs, call.record, call.stats)
+
+    def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:
+        """See `Adjoint.solve_rows`; parameters' cotangents are quadratures along the backward solves."""
+        if not torch.is_grad_enabled():
+            return DirectAdjoint().solve_rows(problem, dense)
+        _check(problem)
+        if callable(self.norm) and problem.layout.samples is not None:
+            raise ValueError(
+                "norm cannot be a callable with per_sample=True: each sample is judged by its root mean square."
+            )
+        return solve_rows_continuously(problem, dense, self.settings)
+
+    def settings(self, problem: Problem | RowProblem) -> BackwardSettings:
+        """Return how the backward solve of a problem is done.
+
+        Raises:
+            ValueError: The method has no error estimate that the controller could work with.
+        """
+        method = problem.method if self.method is None else find_method(self.method)
+        controller = problem.controller if self.controller is None else self.controller
+        if controller.adaptive and method.error_order is None:
+            raise ValueError(
+                f"method={method.name!r} of the backward solve has no error estimate. Give BacksolveAdjoint a "
+                "controller such as nde.FixedStep(0.01)."
+            )
+        if not controller.adaptive and self.method is not None and self.controller is None:
+            controller = controller if method.error_order is None else IController()
+        max_steps = problem.max_steps if self.max_steps is None else self.max_steps
+        return BackwardSettings(method, controller, self.rtol, self.atol, self.norm, max_steps)
+
+
+def _check(problem: Problem | RowProblem) -> None:
+    if transforms_active():
+        raise RuntimeError('adjoint="backsolve" works under no function transform. Use adjoint="direct" there.')
+    if problem.keep_local_errors:
+        raise ValueError('local_errors=True needs an adjoint that replays steps: adjoint="discrete" or "direct".')
 
 
 @dataclass
@@ -138,16 +163,7 @@ class _JoinBacksolve(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
         inner, y1, error, stiffness, _ = cotangents
-        if error is not None or stiffness is not None:
-            raise RuntimeError(
-                'adjoint="backsolve" has no gradient of steps.error and steps.stiffness, because it does not keep the '
-                'steps. Use adjoint="discrete" or adjoint="direct" with a global penalty.'
-            )
-        if torch.is_grad_enabled():
-            raise RuntimeError(
-                'adjoint="backsolve" can be differentiated once only. Use adjoint="discrete" or adjoint="direct" for '
-                "derivatives of gradients."
-            )
+        check_backward(error, stiffness)
         call: _Call = ctx.call
         y0, ts, rows, end, *targets = ctx.saved_tensors
         with ctx.autocast:
@@ -214,16 +230,8 @@ class _Backsolve:
         self, begin: float, end: float, y: Tensor, cotangent: Tensor, parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Solve backwards from one output time to the one before."""
-        problem, adjoint = self.problem, self.call.adjoint
-        method = problem.method if adjoint.method is None else find_method(adjoint.method)
-        controller = problem.controller if adjoint.controller is None else adjoint.controller
-        if controller.adaptive and method.error_order is None:
-            raise ValueError(
-                f"method={method.name!r} of the backward solve has no error estimate. Give BacksolveAdjoint a "
-                "controller such as nde.FixedStep(0.01)."
-            )
-        if not controller.adaptive and adjoint.method is not None and adjoint.controller is None:
-            controller = controller if method.error_order is None else IController()
+        problem = self.problem
+        settings = self.call.adjoint.settings(problem)
         times = (begin, end)
         augmented = Problem(
             VectorField(self._slope, self.structure),
@@ -231,11 +239,11 @@ class _Backsolve:
             torch.cat([y, cotangent, parameters]),
             torch.tensor(times, dtype=torch.float64),
             times,
-            method,
-            controller,
-            self._tolerance(adjoint.rtol, problem.rtol),
-            self._tolerance(adjoint.atol, problem.atol),
-            problem.max_steps if adjoint.max_steps is None else adjoint.max_steps,
+            settings.method,
+            settings.controller,
+            self._tolerance(settings.rtol, problem.rtol),
+            self._tolerance(settings.atol, problem.atol),
+            settings.max_steps,
             problem.dt_min,
             problem.dt_max,
             False,

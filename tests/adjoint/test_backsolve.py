@@ -117,8 +117,6 @@ def test_what_it_cannot_do_is_refused() -> None:
         nde.adjoint.BacksolveAdjoint(norm="max")
     with pytest.raises(ValueError, match="rtol"):
         nde.adjoint.BacksolveAdjoint(rtol=-1.0)
-    with pytest.raises(ValueError, match="per_sample"):
-        nde.solve_ode(lambda t, y: -y, y0, (0.0, 1.0), adjoint="backsolve", per_sample=True)
     with pytest.raises(RuntimeError, match="function transform"):
         torch.func.grad(lambda y: nde.solve_ode(lambda t, y: -y, y, (0.0, 1.0), adjoint="backsolve").y1.sum())(y0)
 

@@ -73,7 +73,12 @@ class _RowSolve:
         self.carry: Any = None
         self.workspace = None if on_tape else self.stepper.workspace(self.y)
         self.keeps_more = (
-            dense or problem.keep_local_errors or self.watch is not None or self.shift is not None or self.stepper.flat
+            dense
+            or problem.keep_local_errors
+            or problem.on_accept is not None
+            or self.watch is not None
+            or self.shift is not None
+            or self.stepper.flat
         )
 
     def _first_shift(self) -> Tensor | None:
@@ -249,6 +254,8 @@ class _RowSolve:
                 self._find_outputs(facts)
         own = problem if field is problem.field else dataclasses.replace(problem, field=field)
         left = outcome(own, self.stepper, facts, y, done, shift, self.ts_shift)
+        if problem.on_accept is not None:
+            problem.on_accept(field, facts, y, done)
         if problem.keep_local_errors and done.errors is not None:
             norm = self.norm if chosen is None else self.all_norm.of(torch.from_numpy(facts.rows).to(self.device))
             pieces.local_error.append(norm.local_error(done.errors, y, done.y1))

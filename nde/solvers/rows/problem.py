@@ -39,6 +39,8 @@ class RowProblem:
         jump_ts: Times at which the field is discontinuous.
         norm: See `nde.solvers.problem.Problem`.
         saver: What is kept at output times; None for the states.
+        on_accept: Called with the field of some rows, the steps of them that were accepted, their states at the
+            beginnings and what the method returned; None for nothing.
     """
 
     field: RowField
@@ -59,6 +61,7 @@ class RowProblem:
     jump_ts: tuple[float, ...] = ()
     norm: Callable[[Any], Tensor] | None = None
     saver: Saver | None = None
+    on_accept: Callable[[RowField, Any, Tensor, StepResult], None] | None = None
 
     @property
     def layout(self) -> RowLayout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,18 @@ from nde.solvers.rows.landings import FIXED
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.transforms import as_host
 
-__all__ = ["NO_OUTPUTS", "Hits", "RowOutcome", "RowStep", "condition_values", "outcome", "shift_of", "times_of"]
+__all__ = [
+    "NO_OUTPUTS",
+    "Hits",
+    "RowOutcome",
+    "RowStep",
+    "apply_jump",
+    "condition_values",
+    "outcome",
+    "saved_on_tape",
+    "shift_of",
+    "times_of",
+]
 
 Vector = numpy.ndarray
 
@@ -126,7 +138,8 @@ def _checked(value: Any) -> Tensor:
     return value.to(torch.get_default_dtype()) if not value.is_floating_point() else value
 
 
-def _apply(event: Event, field: RowField, t: Tensor, y: Tensor) -> Tensor:
+def apply_jump(event: Event, field: RowField, t: Tensor, y: Tensor) -> Tensor:
+    """Return the states behind an event."""
     if event.apply is None:
         return y
     return field.layout.to_rows(
@@ -197,7 +210,7 @@ def outcome(
         if hits.alters.any():
             cut = torch.from_numpy(numpy.flatnonzero(hits.alters)).to(device)
             where = place[cut]
-            after = _apply(event, field.of(step.rows[hits.places[hits.alters]]), time[cut], state[cut])
+            after = apply_jump(event, field.of(step.rows[hits.places[hits.alters]]), time[cut], state[cut])
             y1 = y1.index_copy(0, where, after)
             if next_shift is not None:
                 next_shift = next_shift.index_copy(0, where, time[cut] - time[cut].detach())
@@ -224,6 +237,27 @@ def _saved(
         at = (torch.from_numpy(index).to(states.device) for index in (rows, indices))
         times = times + ts_shift[tuple(at)].unsqueeze(-1)
     return problem.saver.rows(times, states)
+
+
+def saved_on_tape(problem: RowProblem, steps: Sequence[RowStep], states: Tensor) -> Tensor:
+    """Return what is kept of the states at all inner output times.
+
+    Args:
+        problem: The problem, with what to keep.
+        steps: The record.
+        states: The states, in the order of the record.
+    """
+    shift = shift_of(problem) if problem.ts.requires_grad else None
+    parts, start = [], 0
+    for step in steps:
+        for places, indices in ((step.places, step.indices), (step.end_places, step.end_indices)):
+            if places.size:
+                stop = start + len(places)
+                parts.append(_saved(problem, step, places, indices, states[start:stop], shift))
+                start = stop
+    if problem.saver is None or not parts:
+        return states if problem.saver is None else problem.saver.empty(states)
+    return torch.cat(parts)
 
 
 def shift_of(problem: RowProblem) -> Tensor:
