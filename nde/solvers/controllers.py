@@ -73,7 +73,8 @@ class PIDController(Controller):
 
     The next size is ``h * clip(safety * E_n^-b1 * E_{n-1}^-b2 * E_{n-2}^-b3, min_factor, max_factor)`` with
     ``b1 = (p + i + d) / k``, ``b2 = -(p + 2 d) / k``, ``b3 = d / k`` and ``k`` the order of the error; a rejected step
-    is retaken with ``safety * E^(-1/k)`` (Soderlind 2003, ACM TOMS 29; Hairer, Wanner, Solving ODEs II, IV.2).
+    is retaken with ``safety * E^(-1/k)``, and one that was not finite with ``min_factor``, after which the size does not
+    grow at once (Soderlind 2003, ACM TOMS 29; Hairer, Wanner, Solving ODEs II, IV.2).
 
     Args:
         p: Proportional gain.
@@ -157,24 +158,23 @@ class _PIDState(ControllerState):
             gains.d / error_order,
         )
         self._before = (1.0, 1.0)  # error ratios of the last two accepted steps
-        self._rejected = False
+        self._lost = False  # an attempt that was not finite says nothing about the size that would do
 
     def decide(self, h: float, ratio: float) -> Decision:
         control = self._controller
         if not math.isfinite(ratio):
-            self._rejected = True
+            self._lost = True
             return Decision(False, h * control.min_factor)
         ratio = max(ratio, 1e-10)  # a vanishing error asks for the strongest growth, not for a division by zero
         if ratio > 1:
-            self._rejected = True
             factor = control.safety * ratio ** (-1 / self._order)
             return Decision(False, h * min(max(factor, control.min_factor), 1.0))
         one, two, three = self._exponents
         last, second_last = self._before
         factor = control.safety * ratio**-one * last**-two * second_last**-three
-        factor = min(max(factor, control.min_factor), 1.0 if self._rejected else control.max_factor)
+        factor = min(max(factor, control.min_factor), 1.0 if self._lost else control.max_factor)
         self._before = (max(ratio, 1e-4), last)
-        self._rejected = False
+        self._lost = False
         return Decision(True, h * factor)
 
 

@@ -43,14 +43,18 @@ class _PIDRows(RowControl):
         self._three = -gains.d / error_order
         self._last = numpy.ones(count)
         self._second_last = numpy.ones(count)
-        self._rejected = numpy.zeros(count, dtype=bool)
-        self._some_rejected = False
+        # attempts that were not finite say nothing about the size that would do
+        self._lost: Vector | None = None
         # the first try and the next ones follow one rule, which shrinks what was rejected
         self._plain = not (self._two or self._three) and math.isclose(self._one, -1 / error_order)
 
     def decide(self, h: Vector, ratio: Vector) -> tuple[Vector, Vector]:
         control = self._controller
-        ratio = numpy.where(ratio > 1e-10, ratio, numpy.where(numpy.isnan(ratio), math.inf, 1e-10))
+        ratio = numpy.maximum(ratio, 1e-10)
+        lost = ~numpy.isfinite(ratio)
+        some_lost = bool(lost.any())
+        if some_lost:
+            ratio = numpy.where(lost, math.inf, ratio)
         accept = ratio <= 1
         factor = control.safety * ratio**self._one
         if self._two:
@@ -58,22 +62,23 @@ class _PIDRows(RowControl):
         if self._three:
             factor *= self._second_last**self._three
         factor = numpy.minimum(numpy.maximum(factor, control.min_factor), control.max_factor)
-        if self._some_rejected:
-            factor = numpy.where(self._rejected, numpy.minimum(factor, 1.0), factor)
-        self._some_rejected = not accept.all()
-        if self._some_rejected and not self._plain:
+        if self._lost is not None:
+            factor = numpy.where(self._lost, numpy.minimum(factor, 1.0), factor)
+        if not self._plain and not accept.all():
             retry = control.safety * ratio ** (-1 / self._order)
             retry = numpy.minimum(numpy.maximum(retry, control.min_factor), 1.0)
             factor = numpy.where(accept, factor, retry)
         if self._two or self._three:
             self._second_last = numpy.where(accept, self._last, self._second_last)
             self._last = numpy.where(accept, numpy.maximum(ratio, 1e-4), self._last)
-        self._rejected = ~accept
+        if some_lost or self._lost is not None:
+            still = lost if self._lost is None else lost | (self._lost & ~accept)
+            self._lost = still if still.any() else None
         return accept, h * factor
 
     def keep(self, index: Vector) -> None:
         self._last, self._second_last = self._last[index], self._second_last[index]
-        self._rejected = self._rejected[index]
+        self._lost = None if self._lost is None else self._lost[index]
 
 
 class _OneByOne(RowControl):
