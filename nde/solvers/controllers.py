@@ -73,8 +73,8 @@ class PIDController(Controller):
 
     The next size is ``h * clip(safety * E_n^-b1 * E_{n-1}^-b2 * E_{n-2}^-b3, min_factor, max_factor)`` with
     ``b1 = (p + i + d) / k``, ``b2 = -(p + 2 d) / k``, ``b3 = d / k`` and ``k`` the order of the error; a rejected step
-    is retaken with ``safety * E^(-1/k)``, and one that was not finite with ``min_factor``, after which the size does not
-    grow at once (Soderlind 2003, ACM TOMS 29; Hairer, Wanner, Solving ODEs II, IV.2).
+    is retaken with ``safety * E^(-1/k)``, one that was not finite with ``min_factor``, and the size does not grow right
+    after that (Soderlind 2003, ACM TOMS 29; Hairer, Wanner, Solving ODEs II, IV.2).
 
     Args:
         p: Proportional gain.

@@ -111,7 +111,7 @@ class ExplicitRungeKutta(Method):
         return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
 
     def _step_rows(self, buffer: RowBuffer, field: VectorField, t: Any, h: Any, y: Tensor, carry: Tensor) -> StepResult:
-        tableau, stages = self.tableau, buffer.stages
+        tableau, stages, flat = self.tableau, buffer.stages, y.view(-1)
         times = buffer.times(t, h, field.structure.time_dtype)
         h = h.to(y.dtype).expand_as(y).contiguous()
         buffer.put(0, carry, h)
@@ -119,7 +119,7 @@ class ExplicitRungeKutta(Method):
         compared, kept = tableau.stiffness_stages or (), {}
         for index in range(1, tableau.stages):
             final = tableau.fsal and index == tableau.stages - 1
-            argument = buffer.end(y) if final else buffer.argument(index, y)
+            argument = buffer.end(y) if final else buffer.argument(index, flat)
             last = field(times[index], argument)
             buffer.put(index, last, h)
             if index in compared:

@@ -28,7 +28,7 @@ class RowBuffer:
         self._ending = tableau.stages - 1 if tableau.fsal else tableau.stages
         self._b = y.new_tensor(tableau.b[: self._ending])
         self._errors = [y.new_tensor(row) for row in tableau.errors]
-        self._nodes = torch.tensor(tableau.c, dtype=torch.float64, device=y.device)
+        self._nodes = torch.tensor(tableau.c, dtype=torch.float64, device=y.device).view(-1, 1, 1)
         self.stages: tuple[Tensor, ...] = ()
         self.open(y)
 
@@ -47,15 +47,15 @@ class RowBuffer:
 
     def times(self, t: Tensor, h: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Return the times of all stages, shape ``(rows, 1)`` each."""
-        return torch.addcmul(t, h.double(), self._nodes).to(dtype).split(1, 1)
+        return torch.addcmul(t, h.double(), self._nodes).to(dtype).unbind(0)
 
     def put(self, index: int, stage: Tensor, h: Tensor) -> None:
         """Keep a stage, times the step size; of the states' shape, as broadcasting costs more with narrow rows."""
         torch.mul(stage, h, out=self.stages[index])
 
     def argument(self, index: int, y: Tensor) -> Tensor:
-        """Return the argument of a stage, given the states at the beginning."""
-        return torch.addmv(y.view(-1), self._heads[index], self._weights[index]).view(self._shape)
+        """Return the argument of a stage, given the states at the beginning as one vector."""
+        return torch.addmv(y, self._heads[index], self._weights[index]).view(self._shape)
 
     def end(self, y: Tensor) -> Tensor:
         """Return the states at the end; the stages are summed first, as the state's rounding unit is far larger."""

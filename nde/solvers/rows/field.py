@@ -167,15 +167,15 @@ class RowField:
             TypeError: The field returned something of another structure or dtype.
             ValueError: The field returned another shape.
         """
-        rows, inspect = y.shape[0], self.counter.inspect
-        if inspect is not None:
-            self.counter.inspect = None
+        counter, rows = self.counter, y.shape[0]
+        if counter.inspect is not None:
+            inspect, counter.inspect = counter.inspect, None
             with torch.enable_grad():
                 value = self(t, y)
             inspect(value, y)
             return value if torch.is_grad_enabled() else value.detach()
-        self.counter.calls += 1
-        self.counter.rows += rows
+        counter.calls += 1
+        counter.rows += rows
         time, state = self.arguments(t, y)
         try:
             value = self.function(time, state, *self.args)

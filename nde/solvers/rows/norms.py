@@ -59,6 +59,8 @@ class RowNorm:
         tiny = torch.finfo(layout.structure.dtype).tiny
         self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
         self._memory: Tensor | None = None
+        self._opened: tuple[int, int, torch.Size] | None = None
+        self._views: tuple[Tensor, Tensor, tuple[Tensor, ...]]
         self._facts = torch.finfo(layout.structure.dtype)
         self._ones = torch.ones(layout.row.size, dtype=layout.structure.dtype, device=layout.structure.device)
         self._atol = torch.as_tensor(self.atol, dtype=layout.structure.dtype, device=layout.structure.device)
@@ -112,26 +114,13 @@ class RowNorm:
             y1: States at the end.
             scratch: Whether memory may be used again, because autograd records nothing.
         """
-        squared: list[Tensor] = []
         squares = None
-        if errors is not None:
-            scaled = errors / self.scale(y0, y1)
-            if self.norm is not None:
-                squares = self.mean_square(scaled)
-            else:
-                squared.extend(scaled.unbind(0))
-        count = len(squared)
-        if isinstance(stiffness, Quotient):
-            upper = stiffness.upper[0] - stiffness.upper[1]
-            squared.append(upper if stiffness.size is None else upper / stiffness.size)
-            squared.append(stiffness.lower[0] - stiffness.lower[1])
-        squared.append(y1.detach())
-        if scratch:
-            # large temporary tensors would be mapped and zeroed anew in every step
-            stacked = torch.stack(squared, out=self._room(len(squared), y1)).square_()
-        else:
-            stacked = torch.stack(squared).square()
-        sums = self.sums(stacked)
+        if errors is not None and self.norm is not None:
+            squares = self.mean_square(errors / self.scale(y0, y1))
+        judged = errors if squares is None else None
+        count = 0 if judged is None else len(judged)
+        stack = self._stacked_in_room if scratch else self._stacked
+        sums = self.sums(stack(judged, stiffness, y0, y1))
         if count:
             squares = sums[:count] / self.layout.row.entries
         if isinstance(stiffness, Quotient):
@@ -140,10 +129,42 @@ class RowNorm:
             estimate = None if stiffness is None else stiffness.unsqueeze(0)
         return RowMeasure(None if squares is None else _combined(squares), estimate, sums[-1])
 
-    def _room(self, count: int, y: Tensor) -> Tensor:
-        if self._memory is None or self._memory.numel() < count * y.numel():
-            self._memory = y.new_empty(count * y.numel())
-        return self._memory[: count * y.numel()].view(count, *y.shape)
+    def _stacked(self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor) -> Tensor:
+        """Return the squares of all that is measured: scaled errors, two differences, states at the end."""
+        parts: list[Tensor] = [] if errors is None else list((errors / self.scale(y0, y1)).unbind(0))
+        if isinstance(stiffness, Quotient):
+            upper = stiffness.upper[0] - stiffness.upper[1]
+            parts.append(upper if stiffness.size is None else upper / stiffness.size)
+            parts.append(stiffness.lower[0] - stiffness.lower[1])
+        return torch.stack([*parts, y1.detach()]).square()
+
+    def _stacked_in_room(
+        self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor
+    ) -> Tensor:
+        """Return the same in memory that is used again: large temporary tensors would be mapped and zeroed anew."""
+        count = 0 if errors is None else len(errors)
+        room, head, places = self._room(count, count + (3 if isinstance(stiffness, Quotient) else 1), y1)
+        if errors is not None:
+            torch.div(errors, self.scale(y0, y1), out=head)
+        if isinstance(stiffness, Quotient):
+            upper, lower = places[count], places[count + 1]
+            torch.sub(*stiffness.upper, out=upper)
+            if stiffness.size is not None:
+                upper.div_(stiffness.size)
+            torch.sub(*stiffness.lower, out=lower)
+        places[-1].copy_(y1)
+        return room.square_()
+
+    def _room(self, errors: int, parts: int, y: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return memory for some parts, that of the errors among them, and that of each part."""
+        key = (errors, parts, y.shape)
+        if key != self._opened:
+            size = parts * y.numel()
+            if self._memory is None or self._memory.numel() < size:
+                self._memory = y.new_empty(size)
+            room = self._memory[:size].view(parts, *y.shape)
+            self._views, self._opened = (room, room[:errors], room.unbind(0)), key
+        return self._views
 
     def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error of every row in units of the tolerance, shape ``(rows,)``; see `measure`."""
