@@ -45,7 +45,8 @@ def test_first_and_second_derivatives_of_fixed_steps_are_those_of_finite_differe
 @BOTH
 def test_estimates_have_the_derivatives_of_finite_differences(adjoint) -> None:
     def estimates(*inputs):
-        solution = solve(*inputs, controller=nde.FixedStep(0.13), adjoint=adjoint, local_errors=True)
+        # no step is short: the two differences of a stiffness estimate shrink with its fifth power, rounding does not
+        solution = solve(*inputs, controller=nde.FixedStep(0.2), adjoint=adjoint, local_errors=True)
         return solution.steps.error, solution.steps.stiffness, solution.steps.local_error
 
     y0, ts, scale, rate = leaves()
