@@ -6,7 +6,6 @@ Decisions are made on host vectors; what the steps leave is computed by `nde.sol
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy
@@ -16,13 +15,12 @@ from torch import Tensor
 from nde.solvers.method import StepResult
 from nde.solvers.rows.clock import Clock, Move
 from nde.solvers.rows.control import row_control
-from nde.solvers.rows.norms import RowMeasure, RowNorm, finite_rows, first_steps
+from nde.solvers.rows.norms import RowMeasure, RowNorm, first_steps
 from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
 from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
-from nde.solvers.transforms import as_host
 
 __all__ = ["solve_rows"]
 
@@ -92,12 +90,13 @@ class _RowSolve:
     def run(self) -> tuple[RowOutputs, RowRecord]:
         clock, most = self.clock, self.problem.max_steps
         size = self._begin()
-        while len(clock.rows):
-            move = clock.propose(size)
-            if move.stuck is not None or self.iterations >= most:
-                size = self._give_up(size, move)
-            else:
-                size = self._iterate(size, move)
+        with numpy.errstate(all="ignore"):  # what is not finite is looked for
+            while len(clock.rows):
+                move = clock.propose(size)
+                if move.stuck is not None or self.iterations >= most:
+                    size = self._give_up(size, move)
+                else:
+                    size = self._iterate(size, move)
         lazy = self.workspace is not None and not self.keep_states
         return self.pieces.outputs(self.problem, self.all_norm, self.dense, lazy), self.record
 
@@ -151,8 +150,8 @@ class _RowSolve:
             self.carry = stepper.start(self.field, t, y)
         result = stepper.step(self.field, t, h, y, self.carry, self.workspace)
         off_tape = self.workspace is not None
-        measure = self.norm.measure(result.errors, result.stiffness, y, result.y1, scratch=off_tape)
-        value = self._judged(measure, result.y1)
+        measure = self.norm.measure(result, y)
+        value = self.norm.judge(measure, result.y1)
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
         broken = ~numpy.isfinite(value)
@@ -161,7 +160,7 @@ class _RowSolve:
             # what is not finite would spoil the gradients of the other rows
             still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
             result = stepper.step(self.field, t, still, y, self.carry)
-            measure = self.norm.measure(result.errors, result.stiffness, y, result.y1)
+            measure = self.norm.measure(result, y)
         if some_broken or self.broken.any():
             # what made the steps shrink is to blame for their end, until they grow again
             self.broken = broken | (self.broken & ~(accept & (size > move.length)))
@@ -178,18 +177,6 @@ class _RowSolve:
             size = size[~broken]
             self._leave(broken, Status.NEWTON_FAILED if unsolved else Status.NON_FINITE, move.h)
         return size
-
-    @torch.no_grad()
-    def _judged(self, measure: RowMeasure, y1: Tensor) -> Vector:
-        """Return the scaled errors; NaN where the state is not finite, 0 if there is no estimate."""
-        # zero times what is not finite is NaN
-        ratio = 0 * measure.size if measure.ratio is None else measure.ratio
-        host: Vector = as_host(torch.add(ratio, measure.size, alpha=0))
-        if numpy.isnan(host).any():  # the sum alone may have overflowed
-            finite = as_host(finite_rows(y1))
-            plain = 0.0 if measure.ratio is None else as_host(measure.ratio)
-            host = numpy.where(finite, plain, math.nan)
-        return host
 
     def _accept(
         self, facts: RowStep, accept: Vector, lands: Vector | None, result: StepResult, measure: RowMeasure
