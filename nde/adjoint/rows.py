@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.captured import captured_tensors, gradient_targets
-from nde.adjoint.checked import inspect
+from nde.adjoint.checked import check_rows
 from nde.adjoint.gate import Gate
 from nde.solvers.method import StepResult
 from nde.solvers.replay import accumulate
@@ -57,7 +57,7 @@ def solve_rows_discretely(problem: RowProblem, dense: bool) -> RowSolution:
     saved = None if problem.saver is None else problem.saver.function
     captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events, saved))
     targets, through = gradient_targets(captured)
-    problem.field.counter.inspect = lambda value, y: inspect(value, [y, *targets], "discrete")
+    check_rows(problem, targets, "discrete")
     if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
         with torch.no_grad():
             return solve_rows_on_tape(problem, dense)
