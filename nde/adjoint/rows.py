@@ -206,8 +206,8 @@ def _pull_steps(
 def _unread(record: RowRecord, given: RowOutputs) -> numpy.ndarray | None:
     """Return which failed samples no cotangent reaches; None if there are none.
 
-    Their last steps end where the field is singular, and a vanishing cotangent times an infinite derivative is NaN, which
-    parameters that all samples share would hand on to the others.
+    Their last steps end where the field is singular, and a vanishing cotangent times an infinite derivative is NaN,
+    which parameters that all samples share would hand on to the others.
     """
     failed = list(record.failures)
     if not failed:

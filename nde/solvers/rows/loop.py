@@ -6,6 +6,7 @@ Decisions are made on host vectors; what the steps leave is computed by `nde.sol
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy
@@ -65,7 +66,7 @@ class _RowSolve:
         self.clock = Clock(problem)
         self.control = row_control(problem.controller, problem.method.error_order or 1, count)
         self.field, self.norm = problem.field, self.all_norm
-        self.broken = numpy.zeros(count, dtype=bool)
+        self.broken: Vector | None = None  # whose last attempts were not finite; None if no one's
         self.y = problem.y0
         self.shift = self._first_shift()
         self.carry: Any = None
@@ -133,7 +134,8 @@ class _RowSolve:
         count = len(size)
         stuck = numpy.zeros(count, dtype=bool) if move.stuck is None else move.stuck
         spent = numpy.full(count, self.iterations >= self.problem.max_steps)
-        code = numpy.where(stuck, numpy.where(self.broken, 1, 2), numpy.where(spent, 3, 0))
+        broken = numpy.zeros(count, dtype=bool) if self.broken is None else self.broken
+        code = numpy.where(stuck, numpy.where(broken, 1, 2), numpy.where(spent, 3, 0))
         h, size = move.h, size[code == 0]
         for number, status in ((1, Status.NON_FINITE), (2, Status.STEP_UNDERFLOW), (3, Status.MAX_STEPS)):
             now = code == number
@@ -154,26 +156,30 @@ class _RowSolve:
         value = self.norm.judge(measure, result.y1)
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
-        broken = ~numpy.isfinite(value)
-        some_broken, unsolved = bool(broken.any()), result.unsolved
-        if some_broken and not off_tape and not stepper.flat:
+        some_accepted, unsolved = numpy.count_nonzero(accept) > 0, result.unsolved
+        broken = None if math.isfinite(value.max()) else ~numpy.isfinite(value)
+        if broken is not None and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
             still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
             result = stepper.step(self.field, t, still, y, self.carry)
             measure = self.norm.measure(result, y)
-        if some_broken or self.broken.any():
+        if self.broken is not None:
             # what made the steps shrink is to blame for their end, until they grow again
-            self.broken = broken | (self.broken & ~(accept & (size > move.length)))
-        gone = self._accept(facts, accept, move.lands, result, measure) if accept.any() else None
+            still_broken = self.broken & ~(accept & (size > move.length))
+            self.broken = still_broken if broken is None else broken | still_broken
+        else:
+            self.broken = broken
+        gone = self._accept(facts, accept, move.lands, result, measure) if some_accepted else None
         if gone is not None or move.lands is not None:
             if move.lands is not None:
                 # a step cut short by a landing says little about the size that the solution allows
                 size = numpy.where(accept & move.lands, numpy.maximum(size, asked), size)
             if gone is not None:
-                size, broken, h_host = size[~gone], broken[~gone], move.h[~gone]
+                size, h_host = size[~gone], move.h[~gone]
+                broken = None if broken is None else broken[~gone]
                 self._leave(gone, Status.SUCCESS, move.h)
                 move = move._replace(h=h_host)
-        if some_broken and not self.problem.controller.adaptive:
+        if broken is not None and not self.problem.controller.adaptive:
             size = size[~broken]
             self._leave(broken, Status.NEWTON_FAILED if unsolved else Status.NON_FINITE, move.h)
         return size
@@ -183,7 +189,7 @@ class _RowSolve:
     ) -> Vector | None:
         """Record the accepted steps and move on; return which rows have come to their end, None if no one has."""
         pieces, clock, carry = self.pieces, self.clock, result.carry
-        chosen = None if accept.all() else numpy.flatnonzero(accept)
+        chosen = None if numpy.count_nonzero(accept) == len(accept) else numpy.flatnonzero(accept)
         if chosen is not None:
             facts = facts.pick(chosen)
         pieces.measures.append(measure)
@@ -216,7 +222,7 @@ class _RowSolve:
             leaving = arrived if leaving is None else leaving | arrived
             if crossed is not None:
                 self._begin_anew(numpy.flatnonzero(crossed))
-        return leaving if leaving is not None and leaving.any() else None
+        return leaving if leaving is not None and numpy.count_nonzero(leaving) else None
 
     def _keep_state(self, facts: RowStep, chosen: Vector | None) -> None:
         if self.keep_states:
@@ -329,7 +335,7 @@ class _RowSolve:
         index = torch.from_numpy(kept).to(self.device)
         clock.keep(kept)
         self.control.keep(kept)
-        self.broken = self.broken[kept]
+        self.broken = None if self.broken is None else self.broken[kept]
         self.y = self.y.index_select(0, index)
         self.shift = None if self.shift is None else self.shift.index_select(0, index)
         self.carry = self.carry if self.stepper.flat else take_rows(self.carry, index)

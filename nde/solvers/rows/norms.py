@@ -159,7 +159,7 @@ class RowNorm:
             squares = sums[measure.differences : -1] / self.layout.row.entries
         ratio = _combined(squares) if len(squares) else numpy.zeros(sums.shape[1])
         value: numpy.ndarray = ratio + 0 * sums[-1]  # zero times what is not finite is NaN
-        if numpy.isnan(value).any():  # the sum alone may have overflowed
+        if math.isnan(value.max()):  # the sum alone may have overflowed
             value = numpy.where(as_host(finite_rows(y1)), ratio, math.nan)
         return value
 
