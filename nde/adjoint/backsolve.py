@@ -19,7 +19,7 @@ from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.augmented import AugmentedState, BackwardSettings, check_backward
 from nde.adjoint.backsolve_rows import solve_rows_continuously
 from nde.adjoint.captured import captured_tensors, gradient_targets
-from nde.adjoint.checked import CheckedField
+from nde.adjoint.checked import checked
 from nde.adjoint.direct import DirectAdjoint
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.field import VectorField
@@ -86,13 +86,13 @@ class BacksolveAdjoint(Adjoint):
         if not torch.is_grad_enabled():
             return DirectAdjoint().solve(problem)
         _check(problem)
-        captured = captured_tensors(problem.field.function, problem.field.args)
+        captured = captured_tensors(problem.field.functions, problem.field.args)
         targets, through = gradient_targets(captured)
-        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets, "backsolve"))
+        guarded = dataclasses.replace(problem, field=checked(problem.field, targets, "backsolve"))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
-                return DirectAdjoint().solve(checked)
-        call = _Call(self, checked, len(targets), through)
+                return DirectAdjoint().solve(guarded)
+        call = _Call(self, guarded, len(targets), through)
         passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
         outputs = SolveOutputs(*_JoinBacksolve.apply(call, problem.y0, problem.ts, *targets, *passed))
         return make_solution(problem, outputs, call.record, call.stats)
@@ -182,7 +182,7 @@ class _Backsolve:
         self.ts = ts
         self.targets = targets
         self.states = [y0, *rows.unbind(0), y1]
-        self.field = VectorField(problem.field.function, problem.structure, problem.field.args)
+        self.field = problem.field.fresh()
         # complex parameters travel as pairs of real numbers
         self.sizes = [target.numel() * (2 if target.is_complex() else 1) for target in targets]
         size = problem.structure.size

@@ -11,27 +11,14 @@ from nde.adjoint.captured import find_unknown
 from nde.solvers.field import VectorField
 from nde.solvers.rows.problem import RowProblem, as_column
 
-__all__ = ["CheckedField", "check_rows"]
+__all__ = ["check_rows", "checked"]
 
 
-class CheckedField(VectorField):
-    """The field, whose first evaluation is checked for tensors that were missed: their gradient would be lost."""
-
-    def __init__(self, field: VectorField, targets: Sequence[Tensor], adjoint: str) -> None:
-        super().__init__(field.function, field.structure, field.args)
-        self._targets = targets
-        self._adjoint = adjoint
-
-    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
-        """See `VectorField.__call__`; raises RuntimeError where a tensor was missed."""
-        if self.evaluations:
-            return super().__call__(t, y)
-        evaluate = super().__call__
-        with torch.enable_grad():
-            value = evaluate(t, y)
-        known = [y, *([t] if isinstance(t, Tensor) else []), *self._targets]
-        _check(value, known, self._adjoint, lambda: evaluate(t, y))
-        return value if torch.is_grad_enabled() else value.detach()
+def checked(field: VectorField, targets: Sequence[Tensor], adjoint: str) -> VectorField:
+    """Return the field; its first evaluation raises RuntimeError where a tensor that needs a gradient was missed."""
+    fresh = field.fresh()
+    fresh.check = lambda value, given, again: _check(value, [*given, *targets], adjoint, again)
+    return fresh
 
 
 def check_rows(problem: RowProblem, targets: Sequence[Tensor], adjoint: str) -> None:

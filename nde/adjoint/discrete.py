@@ -16,11 +16,10 @@ from torch import Tensor
 
 from nde.adjoint.adjoint import Adjoint
 from nde.adjoint.captured import captured_tensors, gradient_targets
-from nde.adjoint.checked import CheckedField
+from nde.adjoint.checked import checked
 from nde.adjoint.direct import DirectAdjoint
 from nde.adjoint.gate import Gate
 from nde.adjoint.rows import solve_rows_discretely
-from nde.solvers.field import VectorField
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.outputs import StepOutputs
 from nde.solvers.problem import Problem
@@ -92,13 +91,13 @@ class DiscreteAdjoint(Adjoint):
         """Solve without a tape of the whole; the outputs are joined to the user's tape by one node."""
         if not torch.is_grad_enabled() or transforms_active():
             return DirectAdjoint().solve(problem)
-        captured = captured_tensors(problem.field.function, problem.field.args)
+        captured = captured_tensors(problem.field.functions, problem.field.args)
         targets, through = gradient_targets(captured)
-        checked = dataclasses.replace(problem, field=CheckedField(problem.field, targets, "discrete"))
+        guarded = dataclasses.replace(problem, field=checked(problem.field, targets, "discrete"))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
-                return DirectAdjoint().solve(checked)
-        replay = _Replay(checked, len(targets), through, self.tape_memory)
+                return DirectAdjoint().solve(guarded)
+        replay = _Replay(guarded, len(targets), through, self.tape_memory)
         # captured tensors that gradients pass through are inputs too, so that their own graph is used after this node
         passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
         outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *targets, *passed))
@@ -155,7 +154,7 @@ def _pull_steps(
 ) -> list[Tensor | None]:
     """Return the cotangents of y0, ts and the targets, step by step in constant memory."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = VectorField(problem.field.function, problem.structure, problem.field.args)
+    vector_field = problem.field.fresh()
     norm = problem.error_norm()
     reversal = Reversal(vector_field, norm, targets, ts.requires_grad, replay.through)
     tapes, replay.tapes = replay.tapes, {}  # a tape serves one backward pass; further ones replay every step
@@ -229,7 +228,7 @@ def _pull_on_tape(
 ) -> list[Tensor | None]:
     """Return the cotangents as differentiable tensors, by recording the same steps with autograd."""
     problem, record, stats = replay.problem, replay.record, replay.stats
-    vector_field = VectorField(problem.field.function, problem.structure, problem.field.args)
+    vector_field = problem.field.fresh()
     # y0 and ts may depend on the targets. That path belongs to the caller's graph, not to these cotangents; but further
     # derivatives of these need it, so that it is shut for now and not cut.
     gate = [False]

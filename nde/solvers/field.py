@@ -13,7 +13,9 @@ from torch import Tensor
 
 from nde.solvers.structure import StateStructure
 
-__all__ = ["VectorField"]
+__all__ = ["Check", "VectorField", "checked_value"]
+
+Check = Callable[[Tensor, Sequence[Tensor], Callable[[], Tensor]], None]
 
 
 class VectorField:
@@ -26,6 +28,7 @@ class VectorField:
 
     Attributes:
         evaluations: Number of calls so far.
+        check: Called with the first value, on the tape, the tensors that it was given, and how to evaluate once more.
     """
 
     def __init__(self, function: Callable[..., Any], structure: StateStructure, args: tuple[Any, ...] = ()) -> None:
@@ -33,12 +36,22 @@ class VectorField:
         self.structure = structure
         self.args = args
         self.evaluations = 0
+        self.check: Check | None = None
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
         # whether the function hands out one buffer again and again, so that its values must be copied
         self._copies = False
         self._first: Tensor | None = None
+
+    @property
+    def functions(self) -> Any:
+        """What of the user's it calls."""
+        return self.function
+
+    def fresh(self) -> VectorField:
+        """Return the same field with a count of its own."""
+        return VectorField(self.function, self.structure, self.args)
 
     def take(self) -> Sequence[Any]:
         """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
@@ -61,6 +74,9 @@ class VectorField:
             TypeError: The field returned something of another structure or dtype.
             ValueError: The field returned another shape, or a tensor on another device.
         """
+        if self.check is not None:
+            check, self.check = self.check, None
+            return checked_value(check, self, t, y)
         self.evaluations += 1
         if isinstance(t, Tensor):
             time = t.to(dtype=self._time_dtype, device=self._device)
@@ -92,6 +108,16 @@ class VectorField:
             self._copies = _share_memory(value, self._first)
             self._first = None
         return value.clone() if self._copies else value
+
+
+def checked_value(
+    check: Check, evaluate: Callable[[float | Tensor, Tensor], Tensor], t: float | Tensor, y: Tensor
+) -> Tensor:
+    """Evaluate on the tape, hand the value to a check, and return it as the caller's autograd mode has it."""
+    with torch.enable_grad():
+        value = evaluate(t, y)
+    check(value, [y, t] if isinstance(t, Tensor) else [y], lambda: evaluate(t, y))
+    return value if torch.is_grad_enabled() else value.detach()
 
 
 def _share_memory(left: Tensor, right: Tensor) -> bool:
