@@ -13,7 +13,7 @@ from torch import Tensor
 from nde.solvers.events import Event
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
-from nde.solvers.rows.landings import FIXED
+from nde.solvers.rows.landings import FIXED, MOVES
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.transforms import as_host
 
@@ -286,9 +286,10 @@ def _ends_shift(step: RowStep, shift: Tensor, ts_shift: Tensor | None) -> Tensor
         rows = torch.from_numpy(step.rows).to(shift.device)
         index = torch.from_numpy(numpy.maximum(step.anchors, 0)).to(shift.device)
         ends = torch.where(anchored, ts_shift[rows, index].unsqueeze(-1), ends)
-    if bool((step.anchors == FIXED).any()):
-        # the time of a discontinuity is not moved by those of outputs or events before it
-        ends = ends.masked_fill(torch.from_numpy(step.anchors == FIXED).to(shift.device).unsqueeze(-1), 0.0)
+    # neither the time of a discontinuity nor an output time that is a constant is moved by events before it
+    still = step.anchors == FIXED if ts_shift is not None else step.anchors != MOVES
+    if bool(still.any()):
+        ends = ends.masked_fill(torch.from_numpy(still).to(shift.device).unsqueeze(-1), 0.0)
     return ends
 
 
