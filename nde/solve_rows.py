@@ -168,7 +168,7 @@ def _times(ts: Any, structure: StateStructure, layout: RowLayout) -> tuple[Tenso
         raise ValueError(
             f"ts must have the shape (T,) or ({layout.samples}, T), one row per sample, but has {tuple(ts.shape)}."
         )
-    times = as_host(ts)
+    times = as_host(ts).astype(float)
     counts = numpy.full(layout.count, times.shape[1])
     for sample, row in enumerate(times):
         behind = numpy.flatnonzero(numpy.isnan(row))

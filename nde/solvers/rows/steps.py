@@ -135,6 +135,11 @@ def condition_values(event: Event, field: RowField, t: Tensor, y: Tensor) -> Ten
 def _checked(value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.is_complex():
         raise TypeError(f"condition(t, y) must return a real tensor, but returned {value!r}.")
+    if value.dtype == torch.bool:
+        raise TypeError(
+            "condition(t, y) must return a number that changes its sign at the event, but returned a truth "
+            "value. In place of y > 1, try y - 1."
+        )
     return value.to(torch.get_default_dtype()) if not value.is_floating_point() else value
 
 
@@ -195,7 +200,7 @@ def outcome(
         place = torch.from_numpy(hits.places).to(device)
         samples = field.of(step.rows[hits.places])
         theta = as_column(hits.thetas, device)
-        if torch.is_grad_enabled() and (y1.requires_grad or shift is not None):
+        if shift is not None or (torch.is_grad_enabled() and y1.requires_grad):
             slope = as_column(hits.slopes, device)
             entry = torch.from_numpy(hits.entries).to(device).unsqueeze(-1)
             # two steps of the chord method: the first makes first derivatives exact, the second second ones
