@@ -13,7 +13,7 @@ from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.rows.steps import Hits, condition_values
-from nde.solvers.transforms import as_host
+from nde.solvers.transforms import as_host, functions_transformed
 
 __all__ = ["EventWatch"]
 
@@ -65,7 +65,8 @@ class EventWatch:
             places, entries, lows, highs, signs = [], [], [], [], []
             for low, high in itertools.pairwise(edges.tolist()):
                 after = self._signs_at(index, field, times, sizes, y, result, high)
-                changed = (before != 0) & (after != before)
+                # neither where the condition is not a number nor in a step of no length is anything known to change
+                changed = (before * after <= 0) & (before != 0) & (h != 0)[:, None]
                 if event.direction:
                     changed &= before == -event.direction
                 place, entry = numpy.nonzero(changed)
@@ -75,7 +76,7 @@ class EventWatch:
                 highs.append(numpy.full(place.shape, high))
                 signs.append(before[place, entry])
                 before = after
-            self.signs[index][rows] = before
+            self.signs[index][rows] = numpy.where((h != 0)[:, None], before, self.signs[index][rows])
             place, entry = numpy.concatenate(places), numpy.concatenate(entries)
             if place.size:
                 bracket = numpy.concatenate(lows), numpy.concatenate(highs), numpy.concatenate(signs)
@@ -143,6 +144,11 @@ class EventWatch:
     def _leaving(self, index: int, field: RowField, t: Tensor, y: Tensor, slope: Tensor, h: Vector) -> Vector:
         """Return the signs that conditions which are zero take on at once."""
         event = self.problem.events[index]
+        if functions_transformed():
+            # autograd's tape cannot be begun within a transform
+            ones, along = torch.ones_like(t), slope.detach()
+            rates = torch.func.jvp(lambda a, b: condition_values(event, field, a, b), (t, y), (ones, along))[1]
+            return numpy.sign(as_host(rates)) * numpy.sign(h)[:, None]
         with torch.enable_grad():
             time, state = t.detach().requires_grad_(), y.detach().requires_grad_()
             values = condition_values(event, field, time, state)
