@@ -89,3 +89,70 @@ def test_function_transforms_differentiate_through_jumps() -> None:
         with torch.no_grad():
             slope = torch.func.jvp(end, (start,), (double(1.0, 0.0),))[1]
         torch.testing.assert_close(slope, first[0], rtol=1e-9, atol=1e-9)
+
+
+def reflection(axis: int, direction: int) -> nde.Event:
+    def apply(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        sign = torch.ones_like(y)
+        sign[..., 3 + axis] = -1
+        return y * sign
+
+    return nde.Event(lambda t, y: y[..., axis], terminal=False, direction=direction, apply=apply)
+
+
+@pytest.mark.parametrize("direction", [-1, 0])
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("adjoint", ["direct", "discrete", "backsolve"])
+def test_a_particle_that_meets_three_walls_at_once_is_reflected_by_each(adjoint, per_sample, direction) -> None:
+    start = double(1.0, 1.0, 1.0, -1.0, -1.0, -1.0)
+
+    def end(start: torch.Tensor) -> torch.Tensor:
+        sol = nde.solve_ode(
+            lambda t, y: torch.cat([y[..., 3:], 0 * y[..., 3:]], -1),
+            start[None] if per_sample else start,
+            (0.0, 3.0),
+            events=[reflection(axis, direction) for axis in range(3)],
+            per_sample=per_sample,
+            adjoint=adjoint,
+            **TIGHT,
+        )
+        assert [len(found) for found in sol.events] == [1, 1, 1]
+        return sol.y1.reshape(-1)
+
+    # the path is made of straight pieces, which the method follows to rounding
+    torch.testing.assert_close(end(start), double(2.0, 2.0, 2.0, 1.0, 1.0, 1.0), rtol=0, atol=1e-12)
+    wanted = -torch.eye(6, dtype=torch.float64)
+    wanted[:3, 3:] = -3 * torch.eye(3)
+    torch.testing.assert_close(torch.autograd.functional.jacobian(end, start), wanted, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("terminal", [False, 3])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_an_event_at_the_time_of_another_ones_jump_is_not_lost(order, terminal, per_sample) -> None:
+    bounce = nde.Event(
+        lambda t, y: y[..., 0],
+        terminal=False,
+        direction=-1,
+        apply=lambda t, y: torch.stack([0 * y[..., 0], -0.8 * y[..., 1]], -1),
+    )
+    # the same height, with another rounding
+    count = nde.Event(lambda t, y: (3 * y[..., 0] + y[..., 1]) - y[..., 1], terminal=terminal, direction=-1)
+    start = double(1.0, 0.0)
+    sol = nde.solve_ode(
+        lambda t, y: torch.stack([y[..., 1], torch.full_like(y[..., 1], -9.81)], -1),
+        start[None] if per_sample else start,
+        (0.0, 2.5),
+        events=[(bounce, count)[index] for index in order],
+        per_sample=per_sample,
+        **TIGHT,
+    )
+    times = [found.t for found in sol.events]
+    first = (2 / 9.81) ** 0.5
+    expected = first * double(1.0, 2.6, 3.88, 4.904)
+    expected = expected[: terminal or 4]
+    for found in times:
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    assert float(sol.t1) == pytest.approx(float(expected[-1]) if terminal else 2.5, abs=1e-9)
+    if terminal:  # the jump acts on the last occurrence too
+        assert float(sol.y1.reshape(-1)[1]) > 0
