@@ -16,9 +16,10 @@ from nde.solvers.rows.dense import RowDense
 from nde.solvers.rows.field import RowLayout
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.record import RowOutputs, RowRecord
-from nde.solvers.solution import NOT_DENSE, Solution, Stats, Steps
+from nde.solvers.solution import NOT_DENSE, OnDemand, Solution, Stats, Steps
 from nde.solvers.status import Status
 from nde.solvers.structure import State
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["RowSolution", "RowStats", "make_row_solution"]
 
@@ -54,6 +55,7 @@ class RowSteps(Steps):
     _like: Tensor
     _outputs: RowOutputs
     _layout: RowLayout
+    _recorded: bool
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class RowSteps(Steps):
         **facts: Any,
     ) -> None:
         own = {"_record": record, "_like": like, "samples": samples, "_outputs": outputs, "_layout": layout}
+        own["_recorded"] = torch.is_grad_enabled() or transforms_active()
         for name, value in {**facts, **own}.items():
             object.__setattr__(self, name, value)
 
@@ -99,7 +102,7 @@ class RowSteps(Steps):
         """Signed sizes."""
         return torch.from_numpy(self._joined("h")).to(self._like)
 
-    @functools.cached_property
+    @OnDemand
     def y(self) -> State | None:
         """States at the ends of the steps, of the structure of one row; None without ``dense=True``."""
         rows, layout = self._outputs.states, self._layout
@@ -144,13 +147,14 @@ class RowSolution(Solution):
         self._problem = problem
         self._outputs = outputs
         self._record = record
+        self._recorded = torch.is_grad_enabled() or transforms_active()
 
     @property
     def succeeded(self) -> Tensor:
         """Which samples reached the end of their span, or an event that ends their solve; shape ``(samples,)``."""
         return torch.tensor([status is Status.SUCCESS for status in self.statuses])
 
-    @functools.cached_property
+    @OnDemand
     def ys(self) -> State:
         """States at ``ts``, or what was saved of them: their structure with a leading axis ``T``.
 
@@ -187,12 +191,12 @@ class RowSolution(Solution):
             return saver.structure.unflatten(table.view(*lead, -1))
         return problem.layout.to_state(table.view(times, samples, -1))
 
-    @functools.cached_property
+    @OnDemand
     def y1(self) -> State:
         """States at ``t1``, of the structure of ``y0``."""
         return self._problem.layout.to_state(self._outputs.y1)
 
-    @functools.cached_property
+    @OnDemand
     def events(self) -> tuple[FoundEvents, ...]:
         """The occurrences of each event, in the order in which the events were given."""
         problem, layout = self._problem, self._problem.layout
@@ -223,7 +227,14 @@ class RowSolution(Solution):
     def _dense(self) -> RowDense:
         if self._outputs.states is None:
             raise ValueError(NOT_DENSE)
-        return RowDense(self._problem, self._outputs.states, self._record, self._outputs.event_times)
+        problem = self._problem
+        with torch.set_grad_enabled(self._recorded):
+            return RowDense(
+                problem if self._recorded else problem.off_tape(),
+                self._outputs.states,
+                self._record,
+                self._outputs.event_times,
+            )
 
     def __call__(self, t: Tensor | float) -> State:
         """Return the solution at times.
