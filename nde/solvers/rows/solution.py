@@ -131,7 +131,13 @@ class RowSolution(Solution):
     """
 
     def __init__(
-        self, problem: RowProblem, outputs: RowOutputs, record: RowRecord, steps: Steps, stats: RowStats
+        self,
+        problem: RowProblem,
+        outputs: RowOutputs,
+        record: RowRecord,
+        steps: Steps,
+        stats: RowStats,
+        continuous: bool = False,
     ) -> None:
         failed = next((status for status in record.statuses if status is not Status.SUCCESS), Status.SUCCESS)
         self.ts = problem.ts
@@ -146,6 +152,7 @@ class RowSolution(Solution):
         self.t1 = float(record.t1[0]) if whole else torch.from_numpy(record.t1)  # type: ignore[assignment]
         self._problem = problem
         self._outputs = outputs
+        self._continuous = continuous
         self._record = record
         self._recorded = torch.is_grad_enabled() or transforms_active()
 
@@ -234,6 +241,7 @@ class RowSolution(Solution):
                 self._outputs.states,
                 self._record,
                 self._outputs.event_times,
+                self._continuous,
             )
 
     def __call__(self, t: Tensor | float) -> State:
@@ -261,9 +269,9 @@ class RowSolution(Solution):
 
 
 def make_row_solution(
-    problem: RowProblem, outputs: RowOutputs, record: RowRecord, backward_evals: int = 0
+    problem: RowProblem, outputs: RowOutputs, record: RowRecord, continuous: bool = False
 ) -> RowSolution:
-    """Return the user's view of a row solve."""
+    """Return the user's view of a row solve; see `RowDense` for the continuous adjoint's."""
     method = problem.method
     steps = RowSteps(
         record,
@@ -283,9 +291,9 @@ def make_row_solution(
         counter.calls,
         int(accepted.sum()),
         int(rejected.sum()),
-        backward_evals,
+        0,
         counter.rows,
         torch.from_numpy(accepted),
         torch.from_numpy(rejected),
     )
-    return RowSolution(problem, outputs, record, steps, stats)
+    return RowSolution(problem, outputs, record, steps, stats, continuous)
