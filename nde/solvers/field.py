@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.structure import StateStructure
+from nde.solvers.transforms import share_memory
 
 __all__ = ["VectorField"]
 
@@ -88,13 +89,6 @@ class VectorField:
             self._first = value
             return value.clone()
         if self._first is not None:
-            self._copies = _share_memory(value, self._first)
+            self._copies = share_memory(value, self._first)
             self._first = None
         return value.clone() if self._copies else value
-
-
-def _share_memory(left: Tensor, right: Tensor) -> bool:
-    try:
-        return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # a function transform's tensors have no memory of their own
-        return False

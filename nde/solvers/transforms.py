@@ -17,6 +17,7 @@ __all__ = [
     "is_batched",
     "may_move",
     "reject_vmap",
+    "share_memory",
     "transforms_active",
 ]
 
@@ -85,6 +86,14 @@ def reject_vmap(value: Tensor) -> None:
     """
     if is_batched(_unwrapped(value)):
         raise RuntimeError(NO_VMAP)
+
+
+def share_memory(left: Tensor, right: Tensor) -> bool:
+    """Return whether tensors lie in one memory."""
+    try:
+        return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # a function transform's tensors have no memory of their own
+        return False
 
 
 def _unwrapped(value: Tensor) -> Tensor:
