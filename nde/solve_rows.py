@@ -48,7 +48,7 @@ def check_forced_times(value: Any, name: str) -> tuple[float, ...]:
     """
     try:
         times = tuple(float(time) for time in (value.tolist() if isinstance(value, Tensor) else value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError of a tensor without values, on the meta device
         raise TypeError(
             f"{name} must be a sequence of numbers or a one-dimensional tensor, but is {value!r}."
         ) from None
@@ -168,6 +168,8 @@ def _times(ts: Any, structure: StateStructure, layout: RowLayout) -> tuple[Tenso
         raise ValueError(
             f"ts must have the shape (T,) or ({layout.samples}, T), one row per sample, but has {tuple(ts.shape)}."
         )
+    if ts.is_meta:
+        raise ValueError("ts is on the meta device and holds no numbers. Give times that have values.")
     times = as_host(ts).astype(float)
     counts = numpy.full(layout.count, times.shape[1])
     for sample, row in enumerate(times):

@@ -45,7 +45,8 @@ def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float
 
     Raises:
         TypeError: They are no real numbers.
-        ValueError: They are not one-dimensional, fewer than two, not finite or not strictly monotone.
+        ValueError: They are not one-dimensional, fewer than two, not finite, not strictly monotone, or have no values
+            (on the meta device).
     """
     if not isinstance(ts, Tensor):
         try:
@@ -65,6 +66,8 @@ def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float
             f"ts must hold at least the initial and the final time, but has {ts.shape[0]} entries: the span would have "
             "zero length."
         )
+    if ts.is_meta:
+        raise ValueError("ts is on the meta device and holds no numbers. Give times that have values: ts=(0.0, 1.0).")
     times = tuple(float(time) for time in ts.detach().tolist())
     for index, time in enumerate(times):
         if not math.isfinite(time):

@@ -18,7 +18,7 @@ from torch import Tensor
 from nde.adjoint.augmented import BackwardSettings, check_backward
 from nde.adjoint.augmented_rows import AugmentedRows
 from nde.adjoint.captured import captured_tensors, gradient_targets
-from nde.adjoint.checked import inspect
+from nde.adjoint.checked import check_rows
 from nde.adjoint.waypoints import EVENT, OUTPUT, STEP_END, Waypoints, backwards
 from nde.solvers.replay import accumulate
 from nde.solvers.rows.field import Counter
@@ -60,7 +60,7 @@ def solve_rows_continuously(
     """
     captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events))
     targets, through = gradient_targets(captured)
-    problem.field.counter.inspect = lambda value, y: inspect(value, [y, *targets], "backsolve")
+    check_rows(problem, targets, "backsolve")
     # what is saved is a function of the states, which the user's tape differentiates by itself
     plain = dataclasses.replace(problem, saver=None)
     call = _Call(plain, dense, settings, len(targets), through)

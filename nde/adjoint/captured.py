@@ -136,8 +136,8 @@ def gradient_targets(captured: Iterable[Tensor]) -> tuple[list[Tensor], bool]:
     return (list(leaves.values()), True) if overlap else (tensors, False)
 
 
-def find_unknown(value: Tensor, known: Iterable[Tensor]) -> Tensor | None:
-    """Return a leaf that ``value`` depends on and that is not reached through ``known``, or None.
+def find_unknown(value: Tensor, known: Iterable[Tensor]) -> list[Tensor]:
+    """Return the leaves that ``value`` depends on and that are not reached through ``known``.
 
     Args:
         value: Result of a computation recorded by autograd.
@@ -149,6 +149,7 @@ def find_unknown(value: Tensor, known: Iterable[Tensor]) -> Tensor | None:
             leaves.add(id(tensor))
         else:
             inner.add(tensor.grad_fn)
+    unknown: list[Tensor] = []
     pending = [value.grad_fn] if value.grad_fn is not None else []
     seen = set(pending)
     while pending:
@@ -157,9 +158,9 @@ def find_unknown(value: Tensor, known: Iterable[Tensor]) -> Tensor | None:
             continue
         variable = getattr(node, "variable", None)
         if variable is not None and id(variable) not in leaves:
-            return variable
+            unknown.append(variable)
         for parent, _ in node.next_functions:
             if parent is not None and parent not in seen:
                 seen.add(parent)
                 pending.append(parent)
-    return None
+    return unknown

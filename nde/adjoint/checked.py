@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from nde.adjoint.captured import find_unknown
 from nde.solvers.field import VectorField
+from nde.solvers.rows.problem import RowProblem, as_column
 
-__all__ = ["CheckedField", "inspect"]
+__all__ = ["CheckedField", "check_rows"]
 
 
 class CheckedField(VectorField):
@@ -25,18 +26,44 @@ class CheckedField(VectorField):
         """See `VectorField.__call__`; raises RuntimeError where a tensor was missed."""
         if self.evaluations:
             return super().__call__(t, y)
+        evaluate = super().__call__
         with torch.enable_grad():
-            value = super().__call__(t, y)
-        inspect(value, [y, *([t] if isinstance(t, Tensor) else []), *self._targets], self._adjoint)
+            value = evaluate(t, y)
+        known = [y, *([t] if isinstance(t, Tensor) else []), *self._targets]
+        _check(value, known, self._adjoint, lambda: evaluate(t, y))
         return value if torch.is_grad_enabled() else value.detach()
 
 
-def inspect(value: Tensor, known: Sequence[Tensor], adjoint: str) -> None:
-    """Raise RuntimeError if a value of the field depends on tensors that an adjoint does not know of."""
-    missed = find_unknown(value, known)
-    if missed is not None:
-        raise RuntimeError(
-            f"the field depends on a tensor of shape {tuple(missed.shape)} that requires a gradient, but "
-            f'adjoint="{adjoint}" cannot find it in the field or in args. Pass it through args, make it a '
-            'parameter of an nn.Module field, or use adjoint="direct".'
-        )
+def check_rows(problem: RowProblem, targets: Sequence[Tensor], adjoint: str) -> None:
+    """Have the first evaluation of a row problem's field checked in the same way."""
+
+    def again() -> Tensor:
+        return problem.field(as_column(problem.times[:, 0], problem.y0.device), problem.y0.detach())
+
+    problem.field.counter.inspect = lambda value, y: _check(value, [y, *targets], adjoint, again)
+
+
+def _check(value: Tensor, known: Sequence[Tensor], adjoint: str, again: Callable[[], Tensor]) -> None:
+    """Raise RuntimeError if a value of the field depends on tensors that an adjoint does not know of.
+
+    Leaves that the evaluation made itself are not missed: a field that takes derivatives of its own, as those with a
+    trace or divergence do, calls ``requires_grad_()`` on its state. Another evaluation makes others.
+
+    Args:
+        value: The value, on the tape.
+        known: Tensors whose gradients are asked for.
+        adjoint: The adjoint's name.
+        again: Evaluates the field once more; called only if there is a leaf in question.
+    """
+    unknown = find_unknown(value, known)
+    if not unknown:
+        return
+    with torch.enable_grad():
+        others = {id(leaf) for leaf in find_unknown(again(), known)}
+    for leaf in unknown:
+        if id(leaf) in others:
+            raise RuntimeError(
+                f"the field depends on a tensor of shape {tuple(leaf.shape)} that requires a gradient, but "
+                f'adjoint="{adjoint}" cannot find it in the field or in args. Pass it through args, make it a '
+                'parameter of an nn.Module field, or use adjoint="direct".'
+            )

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
 from nde.adjoint.captured import captured_tensors, gradient_targets
-from nde.adjoint.checked import inspect
+from nde.adjoint.checked import check_rows
 from nde.adjoint.gate import Gate
 from nde.solvers.method import StepResult
 from nde.solvers.replay import accumulate
@@ -22,7 +23,7 @@ from nde.solvers.rows.problem import RowProblem, RowStepper
 from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.solution import RowSolution, make_row_solution
 from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, shift_of, times_of
-from nde.solvers.transforms import is_batched, may_move, transforms_active
+from nde.solvers.transforms import as_host, is_batched, may_move, transforms_active
 
 __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 
@@ -56,7 +57,7 @@ def solve_rows_discretely(problem: RowProblem, dense: bool) -> RowSolution:
     saved = None if problem.saver is None else problem.saver.function
     captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events, saved))
     targets, through = gradient_targets(captured)
-    problem.field.counter.inspect = lambda value, y: inspect(value, [y, *targets], "discrete")
+    check_rows(problem, targets, "discrete")
     if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
         with torch.no_grad():
             return solve_rows_on_tape(problem, dense)
@@ -143,7 +144,10 @@ def _pull_steps(
     saved, ends = _Sections(given.saved), _Sections(given.states)
     errors, stiffness, vectors = _Sections(given.error), _Sections(given.stiffness), _Sections(given.local_error)
     event_times, event_states = _Sections(given.event_times), _Sections(given.event_states)
+    unread = _unread(record, given)
     for step, before in zip(reversed(record.steps), reversed(states), strict=True):
+        if unread is not None and unread[step.rows].any():
+            step = dataclasses.replace(step, h=numpy.where(unread[step.rows], 0.0, step.h))
         rows = torch.from_numpy(step.rows).to(y0.device)
         count = len(step.rows)
         with torch.enable_grad():
@@ -168,7 +172,7 @@ def _pull_steps(
                 if given.local_error is not None:
                     pairs.append((local.local_error(result.errors, y, result.y1), vectors.last(count)))
             if given.stiffness is not None:
-                pairs.append((norm.stiffness(result.stiffness, result.y1), stiffness.last(count)))
+                pairs.append((norm.stiffness(result, y), stiffness.last(count)))
         used = [(out, cot) for out, cot in pairs if out is not None and cot is not None and out.requires_grad]
         inputs = [y, *([shift] if shift is not None else []), *([ts_leaf] if ts_leaf is not None else []), *targets]
         grads = torch.autograd.grad(
@@ -197,6 +201,33 @@ def _pull_steps(
     else:
         total = None
     return [state, total, *gradients]
+
+
+def _unread(record: RowRecord, given: RowOutputs) -> numpy.ndarray | None:
+    """Return which failed samples no cotangent reaches; None if there are none.
+
+    Their last steps end where the field is singular, and a vanishing cotangent times an infinite derivative is NaN,
+    which parameters that all samples share would hand on to the others.
+    """
+    failed = list(record.failures)
+    if not failed:
+        return None
+    unread = numpy.zeros(len(record.statuses), dtype=bool)
+    unread[failed] = True
+    if given.y1 is not None:
+        unread &= ~as_host((given.y1 != 0).any(-1))
+    steps, nothing = record.steps, numpy.empty(0, int)
+    of_steps = numpy.concatenate([nothing, *(step.rows for step in steps)])
+    of_saved = [step.rows[places] for step in steps for places in (step.places, step.end_places)]
+    of_events = [step.rows[hits.places] for step in steps for hits in step.hits]
+    for values, samples in (
+        *((value, of_steps) for value in (given.error, given.stiffness, given.local_error, given.states)),
+        (given.saved, numpy.concatenate([nothing, *of_saved])),
+        *((value, numpy.concatenate([nothing, *of_events])) for value in (given.event_times, given.event_states)),
+    ):
+        if values is not None and len(samples):
+            unread[samples[as_host((values.reshape(len(samples), -1) != 0).any(-1))]] = False
+    return unread
 
 
 def _pull_on_tape(
@@ -250,7 +281,7 @@ def _retrace(replay: _Replay, problem: RowProblem) -> RowOutputs:
             local = norm.of(rows)
             kept["error"].append(local.ratio(result.errors, y, result.y1))
             kept["local_error"].append(local.local_error(result.errors, y, result.y1))
-        stiffness = norm.stiffness(result.stiffness, result.y1)
+        stiffness = norm.stiffness(result, y)
         if stiffness is not None:
             kept["stiffness"].append(stiffness)
     kept["y1"] = [state]

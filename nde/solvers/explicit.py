@@ -111,26 +111,20 @@ class ExplicitRungeKutta(Method):
         return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
 
     def _step_rows(self, buffer: RowBuffer, field: VectorField, t: Any, h: Any, y: Tensor, carry: Tensor) -> StepResult:
-        tableau, stages, flat = self.tableau, buffer.stages, y.view(-1)
+        tableau, flat = self.tableau, y.view(-1)
         times = buffer.times(t, h, field.structure.time_dtype)
-        h = h.to(y.dtype).expand_as(y).contiguous()
+        column = h.to(y.dtype)
+        h = column.expand_as(y).contiguous()
         buffer.put(0, carry, h)
         argument, last = y, carry
-        compared, kept = tableau.stiffness_stages or (), {}
         for index in range(1, tableau.stages):
             final = tableau.fsal and index == tableau.stages - 1
             argument = buffer.end(y) if final else buffer.argument(index, flat)
             last = field(times[index], argument)
             buffer.put(index, last, h)
-            if index in compared:
-                kept[index] = argument
         y1 = argument if tableau.fsal else buffer.end(y)
-        errors = buffer.error_rows() if tableau.errors else None
-        stiffness = None
-        if tableau.stiffness_stages is not None:
-            low, high = tableau.stiffness_stages
-            stiffness = Quotient((stages[high], stages[low]), (kept[high], kept[low]), h)
-        return StepResult(y1, last if tableau.fsal else None, errors, stiffness, buffer)
+        errors, readings = buffer.read(column)
+        return StepResult(y1, last if tableau.fsal else None, errors, None, buffer, readings=readings)
 
     def interpolate(
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, result: StepResult, thetas: Sequence[Scalar]

@@ -60,7 +60,7 @@ class VectorField:
 
         Raises:
             TypeError: The field returned something of another structure or dtype.
-            ValueError: The field returned another shape.
+            ValueError: The field returned another shape, or a tensor on another device.
         """
         self.evaluations += 1
         if isinstance(t, Tensor):
@@ -86,6 +86,7 @@ class VectorField:
     def _unshared(self, value: Tensor) -> Tensor:
         """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
         if self.evaluations == 1:
+            self.structure.check_device(value, "the value of field(t, y)")
             self._first = value
             return value.clone()
         if self._first is not None:

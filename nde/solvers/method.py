@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.norms import ErrorNorm, Quotient
+from nde.solvers.rows.buffer import Readings
 from nde.solvers.tape import StepTape
 
 __all__ = ["Method", "Reversal", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
@@ -34,6 +35,8 @@ class StepResult:
             is evaluated by whoever needs it, or a 0-d tensor; None if there is none.
         interior: What `Method.interpolate` needs.
         unsolved: Whether the equations of an implicit step could not be solved; ``y1`` is then NaN where they were not.
+        readings: Errors and stiffness estimate in one piece, in place of ``stiffness``, where a step of many rows in
+            scratch memory gives them so; None otherwise.
     """
 
     y1: Tensor
@@ -42,6 +45,7 @@ class StepResult:
     stiffness: Quotient | Tensor | None
     interior: Any
     unsolved: bool = False
+    readings: Readings | None = None
 
 
 @dataclass(slots=True)

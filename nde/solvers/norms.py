@@ -27,12 +27,10 @@ class Quotient(NamedTuple):
 
     Attributes:
         upper, lower: What the differences are of.
-        size: What the upper difference is to be divided by, of its shape; None for nothing.
     """
 
     upper: tuple[Tensor, Tensor]
     lower: tuple[Tensor, Tensor]
-    size: Tensor | None = None
 
 
 @dataclass(slots=True)

@@ -13,7 +13,15 @@ __all__ = ["Failure", "SolverError", "Status"]
 
 
 class Status(enum.Enum):
-    """Outcome of a solve; the value is a one-line explanation."""
+    """Outcome of a solve; the value is a one-line explanation.
+
+    Attributes:
+        SUCCESS: The end of the span was reached.
+        MAX_STEPS: The limit on attempted steps was reached.
+        STEP_UNDERFLOW: The step size fell below what the time axis can resolve, or below ``dt_min``.
+        NON_FINITE: The field, or the state, became NaN or infinite.
+        NEWTON_FAILED: The equations of an implicit step could not be solved.
+    """
 
     SUCCESS = "the end of the span was reached"
     MAX_STEPS = "the limit on attempted steps was reached"

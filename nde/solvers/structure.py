@@ -58,7 +58,7 @@ class StateStructure:
 
     Raises:
         TypeError: A leaf is no tensor, or is neither floating point nor complex.
-        ValueError: The state has no entries, or its leaves live on different devices.
+        ValueError: The state has no entries, or its leaves live on different devices or on the meta device.
     """
 
     def __init__(self, example: State, name: str = "y0") -> None:
@@ -74,6 +74,8 @@ class StateStructure:
                 )
             if self.device is not None and tensor.device != self.device:
                 raise ValueError(f"{path} is on {tensor.device}, the state before it on {self.device}; use one device.")
+            if tensor.is_meta:
+                raise ValueError(f"{path} is on the meta device and holds no numbers. Use a device that computes.")
             self.device = tensor.device
             size = tensor.numel() * (2 if tensor.is_complex() else 1)
             leaves.append(_Leaf(path, tensor.shape, tensor.dtype, start, size))
@@ -116,7 +118,7 @@ class StateStructure:
 
         Raises:
             TypeError: The nesting or a dtype differs.
-            ValueError: A shape differs.
+            ValueError: A shape or the device differs.
         """
         parts: list[Tensor] = []
         self._collect(value, self.nesting, name, iter(self.leaves), parts, lead)
@@ -160,6 +162,7 @@ class StateStructure:
             )
         if value.shape != shape:
             raise ValueError(f"{name} must have shape {shape}, like {leaf.path}, but has shape {tuple(value.shape)}.")
+        self.check_device(value, name)
         if value.dtype != leaf.dtype:
             # autocast lets a field return half precision for a float32 state; that is what its user asked for
             if not (torch.is_autocast_enabled(value.device.type) and value.is_floating_point()):
@@ -173,6 +176,14 @@ class StateStructure:
             value = value.resolve_conj()
             value = torch.view_as_real(value) if self._all_complex else torch.stack((value.real, value.imag), -1)
         return value.reshape(*lead, -1).to(self.dtype)
+
+    def check_device(self, value: Tensor, name: str) -> None:
+        """Raise ValueError unless a tensor is where the state is."""
+        if value.device != self.device:
+            raise ValueError(
+                f"{name} must be on {self.device}, like {self.name}, but is on {value.device}. Move {self.name} there, "
+                "or what it is computed from here."
+            )
 
     def unflatten(self, flat: Tensor) -> State:
         """Return the state whose entries are ``flat``, of shape ``(*lead, size)``; leaves get the leading axes too."""

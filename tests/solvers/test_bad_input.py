@@ -47,6 +47,8 @@ def test_field_that_cannot_be_called(field) -> None:
         (torch.zeros(4, 0), ValueError, r"y0 has no entries.*\(4, 0\)"),
         ((), ValueError, "y0 has no entries"),
         ({}, ValueError, "y0 has no entries"),
+        (torch.empty(2, device="meta"), ValueError, "y0 is on the meta device"),
+        ((Y0, torch.empty(2, device="meta")), ValueError, r"y0\[1\] is on meta, the state before it on cpu"),
     ],
 )
 def test_wrong_initial_states(y0, kind, message: str) -> None:
@@ -56,6 +58,7 @@ def test_wrong_initial_states(y0, kind, message: str) -> None:
 @pytest.mark.parametrize(
     ("ts", "kind", "message"),
     [
+        (torch.empty(2, device="meta"), ValueError, "ts is on the meta device"),
         ((0.0,), ValueError, "ts must hold at least the initial and the final time"),
         ((), ValueError, "ts must hold at least"),
         (torch.zeros(0), ValueError, "ts must hold at least"),
@@ -176,6 +179,7 @@ def test_limits_out_of_range(options, kind, message: str) -> None:
         (lambda y: y.float(), TypeError, "must have dtype torch.float64.*torch.float32"),
         (lambda y: y.to(torch.complex128), TypeError, "must have dtype torch.float64.*torch.complex128"),
         (lambda y: y.long(), TypeError, "must have dtype torch.float64.*torch.int64"),
+        (lambda y: y.to("meta"), ValueError, r"value of field\(t, y\) must be on cpu, like y0, but is on meta"),
     ],
 )
 @each_adjoint

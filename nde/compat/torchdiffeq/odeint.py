@@ -82,6 +82,10 @@ def run(
     callback_of: Any = None,
 ) -> Any:
     """Solve with an adjoint; see `odeint`. The callbacks are those of another object where one is given."""
+    if not callable(func):
+        raise TypeError(f"func must be callable as func(t, y), but is a {type(func).__name__}.")
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"options must be a dict, such as {{'step_size': 0.1}}, but is {options!r}.")
     if method != SCIPY:
         legacy = find_legacy_method(method)
     t = check_inputs(y0, t)
@@ -166,6 +170,7 @@ def check_inputs(y0: State, t: Any) -> Tensor:
 
     Raises:
         TypeError: Times or state are not of floating point.
+        ValueError: One of them is on the meta device.
         AssertionError: The times are not strictly monotone.
     """
     parts = y0 if isinstance(y0, tuple) else (y0,)
@@ -180,6 +185,11 @@ def check_inputs(y0: State, t: Any) -> Tensor:
         raise TypeError(f"`t` must be a floating point Tensor but is a {t.type()}")
     if t.dim() != 1:
         raise AssertionError("t must be one dimensional")
+    if not len(t):
+        raise AssertionError("t must hold at least one time, but is empty.")
+    for name, tensor in (("t", t), *(("y0", part) for part in parts)):
+        if tensor.is_meta:
+            raise ValueError(f"{name} is on the meta device and holds no numbers. Use a device that computes.")
     times = t.tolist()
     pairs = list(itertools.pairwise(times))
     if not (all(a < b for a, b in pairs) or all(a > b for a, b in pairs)):
@@ -215,7 +225,7 @@ def odeint_event(
         The event's time, and the states at the beginning and there, all differentiable.
     """
     sign = -1.0 if reverse_time else 1.0
-    start = t0.reshape(())
+    start = torch.as_tensor(t0).reshape(())
     t = torch.stack([start, start.detach() + sign])
     return odeint_interface(func, y0, t, event_fn=event_fn, **kwargs)
 

@@ -92,8 +92,7 @@ def _adams(method: LegacyMethod, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _adaptive(given: Mapping[str, Any]) -> dict[str, Any]:
     def number(name: str, default: float | None) -> Any:
-        value = given.get(name)
-        return default if value is None else float(value)
+        return default if given.get(name) is None else _number(given, name)
 
     first, smallest = number("first_step", None), number("min_step", 0.0)
     gains = {
@@ -116,6 +115,18 @@ def _adaptive(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _number(given: Mapping[str, Any], name: str) -> float:
+    """Return an option that is a number.
+
+    Raises:
+        TypeError: It is none.
+    """
+    try:
+        return float(given[name])
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"options[{name!r}] must be a number, but is {given[name]!r}.") from None
+
+
 def _times(value: Any) -> tuple[float, ...]:
     return () if value is None else tuple(float(time) for time in torch.as_tensor(value).reshape(-1).tolist())
 
@@ -124,6 +135,10 @@ def _fixed(given: Mapping[str, Any], func: Callable[..., State], y0: State, t: T
     size, make_grid = given.get("step_size"), given.get("grid_constructor")
     if size is not None and make_grid is not None:
         raise ValueError("step_size and grid_constructor are mutually exclusive arguments.")
+    if size is not None:
+        size = _number(given, "step_size")
+        if not 0 < size < math.inf:
+            raise ValueError(f"options['step_size'] must be positive and finite, but is {size}.")
     if event and size is None:
         raise ValueError("event_fn with a method of fixed steps needs options={'step_size': ...}.")
     if given.get("interp") not in (None, "linear", "cubic"):
@@ -138,10 +153,10 @@ def _fixed(given: Mapping[str, Any], func: Callable[..., State], y0: State, t: T
         controller: Controller = StepTo(tuple(grid))
         jumps = tuple(grid[1:-1])
     elif size is not None:
-        controller = FixedStep(float(size))
+        controller = FixedStep(size)
         if not event:
-            count = math.ceil(abs(times[-1] - times[0]) / float(size) - 1e-9)
-            jumps = tuple(times[0] + math.copysign(float(size), times[-1] - times[0]) * k for k in range(1, count))
+            count = math.ceil(abs(times[-1] - times[0]) / size - 1e-9)
+            jumps = tuple(times[0] + math.copysign(size, times[-1] - times[0]) * k for k in range(1, count))
     else:
         controller = StepTo()
         jumps = tuple(times[1:-1])

@@ -92,7 +92,7 @@ class Clock:
         t = self.t
         lands = (self._target - t) * self._direction <= room
         t1, anchors = t + self._direction * size, self._moves
-        some_land = bool(lands.any())
+        some_land = numpy.count_nonzero(lands) > 0
         if some_land:
             t1, anchors = numpy.where(lands, self._target, t1), numpy.where(lands, self._anchor, MOVES)
         h = t1 - t

@@ -52,7 +52,7 @@ class _PIDRows(RowControl):
         control = self._controller
         ratio = numpy.maximum(ratio, 1e-10)
         lost = ~numpy.isfinite(ratio)
-        some_lost = bool(lost.any())
+        some_lost = numpy.count_nonzero(lost) > 0
         if some_lost:
             ratio = numpy.where(lost, math.inf, ratio)
         accept = ratio <= 1
@@ -64,7 +64,7 @@ class _PIDRows(RowControl):
         factor = numpy.minimum(numpy.maximum(factor, control.min_factor), control.max_factor)
         if self._lost is not None:
             factor = numpy.where(self._lost, numpy.minimum(factor, 1.0), factor)
-        if not self._plain and not accept.all():
+        if not self._plain and numpy.count_nonzero(accept) < len(accept):
             retry = control.safety * ratio ** (-1 / self._order)
             retry = numpy.minimum(numpy.maximum(retry, control.min_factor), 1.0)
             factor = numpy.where(accept, factor, retry)
@@ -73,7 +73,7 @@ class _PIDRows(RowControl):
             self._last = numpy.where(accept, numpy.maximum(ratio, 1e-4), self._last)
         if some_lost or self._lost is not None:
             still = lost if self._lost is None else lost | (self._lost & ~accept)
-            self._lost = still if still.any() else None
+            self._lost = still if numpy.count_nonzero(still) else None
         return accept, h * factor
 
     def keep(self, index: Vector) -> None:

@@ -188,7 +188,8 @@ class RowField:
             return value if torch.is_grad_enabled() else value.detach()
         counter.calls += 1
         counter.rows += rows
-        time, state = self.arguments(t, y)
+        direct = self._direct and t.dtype == self._time_dtype
+        time, state = (t, y) if direct else self.arguments(t, y)
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
@@ -198,6 +199,8 @@ class RowField:
                 + ("" if self.layout.samples is None else ", with t and y of the samples that are still at work")
             )
             raise
+        if counter.calls == 1 and isinstance(value, Tensor):
+            self.layout.structure.check_device(value, "the value of field(t, y)")
         return counter.keep(self._rows_of(value, y))
 
     def _rows_of(self, value: State, y: Tensor) -> Tensor:

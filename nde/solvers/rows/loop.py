@@ -16,13 +16,13 @@ from torch import Tensor
 from nde.solvers.method import StepResult
 from nde.solvers.rows.clock import Clock, Move
 from nde.solvers.rows.control import row_control
-from nde.solvers.rows.norms import RowMeasure, RowNorm, finite_rows, first_steps
+from nde.solvers.rows.norms import RowMeasure, RowNorm, first_steps
 from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
 from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
-from nde.solvers.transforms import as_host, may_move, transforms_active
+from nde.solvers.transforms import may_move, transforms_active
 
 __all__ = ["solve_rows"]
 
@@ -67,7 +67,7 @@ class _RowSolve:
         self.clock = Clock(problem)
         self.control = row_control(problem.controller, problem.method.error_order or 1, count)
         self.field, self.norm = problem.field, self.all_norm
-        self.broken = numpy.zeros(count, dtype=bool)
+        self.broken: Vector | None = None  # whose last attempts were not finite; None if no one's
         self.y = problem.y0
         self.shift = self._first_shift()
         self.carry: Any = None
@@ -94,12 +94,13 @@ class _RowSolve:
     def run(self) -> tuple[RowOutputs, RowRecord]:
         clock, most = self.clock, self.problem.max_steps
         size = self._begin()
-        while len(clock.rows):
-            move = clock.propose(size)
-            if move.stuck is not None or self.iterations >= most:
-                size = self._give_up(size, move)
-            else:
-                size = self._iterate(size, move)
+        with numpy.errstate(all="ignore"):  # what is not finite is looked for
+            while len(clock.rows):
+                move = clock.propose(size)
+                if move.stuck is not None or self.iterations >= most:
+                    size = self._give_up(size, move)
+                else:
+                    size = self._iterate(size, move)
         lazy = self.workspace is not None and not self.keep_states
         return self.pieces.outputs(self.problem, self.all_norm, self.dense, lazy), self.record
 
@@ -136,7 +137,8 @@ class _RowSolve:
         count = len(size)
         stuck = numpy.zeros(count, dtype=bool) if move.stuck is None else move.stuck
         spent = numpy.full(count, self.iterations >= self.problem.max_steps)
-        code = numpy.where(stuck, numpy.where(self.broken, 1, 2), numpy.where(spent, 3, 0))
+        broken = numpy.zeros(count, dtype=bool) if self.broken is None else self.broken
+        code = numpy.where(stuck, numpy.where(broken, 1, 2), numpy.where(spent, 3, 0))
         h, size = move.h, size[code == 0]
         for number, status in ((1, Status.NON_FINITE), (2, Status.STEP_UNDERFLOW), (3, Status.MAX_STEPS)):
             now = code == number
@@ -153,52 +155,44 @@ class _RowSolve:
             self.carry = stepper.start(self.field, t, y)
         result = stepper.step(self.field, t, h, y, self.carry, self.workspace)
         off_tape = self.workspace is not None
-        measure = self.norm.measure(result.errors, result.stiffness, y, result.y1, scratch=off_tape)
-        value = self._judged(measure, result.y1)
+        measure = self.norm.measure(result, y)
+        value = self.norm.judge(measure, result.y1)
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
-        broken = ~numpy.isfinite(value)
-        some_broken, unsolved = bool(broken.any()), result.unsolved
-        if some_broken and not off_tape and not stepper.flat:
+        some_accepted, unsolved = numpy.count_nonzero(accept) > 0, result.unsolved
+        broken = None if math.isfinite(value.max()) else ~numpy.isfinite(value)
+        if broken is not None and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
             still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
             result = stepper.step(self.field, t, still, y, self.carry)
-            measure = self.norm.measure(result.errors, result.stiffness, y, result.y1)
-        if some_broken or self.broken.any():
+            measure = self.norm.measure(result, y)
+        if self.broken is not None:
             # what made the steps shrink is to blame for their end, until they grow again
-            self.broken = broken | (self.broken & ~(accept & (size > move.length)))
-        gone = self._accept(facts, accept, move.lands, result, measure) if accept.any() else None
+            still_broken = self.broken & ~(accept & (size > move.length))
+            self.broken = still_broken if broken is None else broken | still_broken
+        else:
+            self.broken = broken
+        gone = self._accept(facts, accept, move.lands, result, measure) if some_accepted else None
         if gone is not None or move.lands is not None:
             if move.lands is not None:
                 # a step cut short by a landing says little about the size that the solution allows
                 size = numpy.where(accept & move.lands, numpy.maximum(size, asked), size)
             if gone is not None:
-                size, broken, h_host = size[~gone], broken[~gone], move.h[~gone]
+                size, h_host = size[~gone], move.h[~gone]
+                broken = None if broken is None else broken[~gone]
                 self._leave(gone, Status.SUCCESS, move.h)
                 move = move._replace(h=h_host)
-        if some_broken and not self.problem.controller.adaptive:
+        if broken is not None and not self.problem.controller.adaptive:
             size = size[~broken]
             self._leave(broken, Status.NEWTON_FAILED if unsolved else Status.NON_FINITE, move.h)
         return size
-
-    @torch.no_grad()
-    def _judged(self, measure: RowMeasure, y1: Tensor) -> Vector:
-        """Return the scaled errors; NaN where the state is not finite, 0 if there is no estimate."""
-        # zero times what is not finite is NaN
-        ratio = 0 * measure.size if measure.ratio is None else measure.ratio
-        host: Vector = as_host(torch.add(ratio, measure.size, alpha=0))
-        if numpy.isnan(host).any():  # the sum alone may have overflowed
-            finite = as_host(finite_rows(y1))
-            plain = 0.0 if measure.ratio is None else as_host(measure.ratio)
-            host = numpy.where(finite, plain, math.nan)
-        return host
 
     def _accept(
         self, facts: RowStep, accept: Vector, lands: Vector | None, result: StepResult, measure: RowMeasure
     ) -> Vector | None:
         """Record the accepted steps and move on; return which rows have come to their end, None if no one has."""
         pieces, clock, carry = self.pieces, self.clock, result.carry
-        chosen = None if accept.all() else numpy.flatnonzero(accept)
+        chosen = None if numpy.count_nonzero(accept) == len(accept) else numpy.flatnonzero(accept)
         if chosen is not None:
             facts = facts.pick(chosen)
         pieces.measures.append(measure)
@@ -231,7 +225,7 @@ class _RowSolve:
             leaving = arrived if leaving is None else leaving | arrived
             if crossed is not None:
                 self._begin_anew(numpy.flatnonzero(crossed))
-        return leaving if leaving is not None and leaving.any() else None
+        return leaving if leaving is not None and numpy.count_nonzero(leaving) else None
 
     def _keep_state(self, facts: RowStep, chosen: Vector | None) -> None:
         if self.keep_states:
@@ -350,7 +344,7 @@ class _RowSolve:
         index = torch.from_numpy(kept).to(self.device)
         clock.keep(kept)
         self.control.keep(kept)
-        self.broken = self.broken[kept]
+        self.broken = None if self.broken is None else self.broken[kept]
         self.y = self.y.index_select(0, index)
         self.shift = None if self.shift is None else self.shift.index_select(0, index)
         self.carry = self.carry if self.stepper.flat else take_rows(self.carry, index)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy
 import torch
 from torch import Tensor
 
+from nde.solvers.method import StepResult
 from nde.solvers.norms import Quotient, checked_norm
 from nde.solvers.rows.field import RowField, RowLayout
 from nde.solvers.transforms import as_host
@@ -22,18 +23,43 @@ _NOTHING = 1e8
 
 
 class RowMeasure(NamedTuple):
-    """What is read off the steps of all rows.
+    """What is read off the steps of all rows; `RowNorm.estimates` says what it means.
 
     Attributes:
-        ratio: Errors in units of the tolerance, shape ``(rows,)``; None if the method estimates none.
-        stiffness: Sums of squares of the two differences whose quotient is the stiffness estimate, shape
-            ``(2, rows)``, or the estimate itself, shape ``(1, rows)``; None if there is none.
-        size: Sums of squares of the states at the ends, shape ``(rows,)``.
+        sums: Sums of squares over the entries of each row: of the two differences whose quotient is the stiffness
+            estimate, of the errors in units of the tolerance, and of the states at the ends, shape ``(sums, rows)``.
+        differences: How many of these belong to the stiffness estimate: 2 or 0.
+        squares: Mean squares of the errors by a norm of the user's, shape ``(estimates, rows)``; None without one.
+        stiffness: Stiffness estimates that are no quotient, shape ``(rows,)``; None if there are none.
+        size: Step sizes that the upper difference was multiplied with, shape ``(rows,)``; None if it was not.
     """
 
-    ratio: Tensor | None
-    stiffness: Tensor | None
-    size: Tensor
+    sums: Tensor
+    differences: int
+    squares: Tensor | None = None
+    stiffness: Tensor | None = None
+    size: Tensor | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[RowMeasure], taken: Tensor | None) -> RowMeasure:
+        """Return the measures of many iterations as one.
+
+        Args:
+            parts: The measures.
+            taken: Places of the rows that are wanted; None for all of them.
+        """
+
+        def join(name: str) -> Tensor | None:
+            values = [getattr(part, name) for part in parts]
+            if values[0] is None:
+                return None
+            value = torch.cat(values, -1)
+            return value if taken is None else value.index_select(-1, taken)
+
+        sums = join("sums")
+        if sums is None:
+            raise ValueError("a measure has no sums.")
+        return cls(sums, parts[0].differences, join("squares"), join("stiffness"), join("size"))
 
 
 class RowNorm:
@@ -58,9 +84,6 @@ class RowNorm:
         self.rtol = rtol
         tiny = torch.finfo(layout.structure.dtype).tiny
         self.atol = max(atol, tiny) if isinstance(atol, float) else atol.clamp_min(tiny)
-        self._memory: Tensor | None = None
-        self._opened: tuple[int, int, torch.Size] | None = None
-        self._views: tuple[Tensor, Tensor, tuple[Tensor, ...]]
         self._facts = torch.finfo(layout.structure.dtype)
         self._ones = torch.ones(layout.row.size, dtype=layout.structure.dtype, device=layout.structure.device)
         self._atol = torch.as_tensor(self.atol, dtype=layout.structure.dtype, device=layout.structure.device)
@@ -72,9 +95,7 @@ class RowNorm:
         rtol, atol = (
             part if isinstance(part, float) else part.index_select(0, index) for part in (self.rtol, self.atol)
         )
-        other = RowNorm(self.layout, rtol, atol, self.norm)
-        other._memory = self._memory
-        return other
+        return RowNorm(self.layout, rtol, atol, self.norm)
 
     def scale(self, y0: Tensor, y1: Tensor) -> Tensor:
         """Return ``atol + rtol * max(|y0|, |y1|)``, shape ``(rows, row size)``."""
@@ -97,78 +118,73 @@ class RowNorm:
         """Return the sum over the entries of each row; with narrow rows, a product is the fastest way to it."""
         return value @ self._ones
 
-    def measure(
-        self,
-        errors: Tensor | None,
-        stiffness: Quotient | Tensor | None,
-        y0: Tensor,
-        y1: Tensor,
-        scratch: bool = False,
-    ) -> RowMeasure:
+    def measure(self, result: StepResult, y0: Tensor, with_errors: bool = True) -> RowMeasure:
         """Read everything off the steps of all rows, in few operations.
 
         Args:
-            errors: Embedded differences, shape ``(estimates, rows, row size)``.
-            stiffness: The stiffness estimate.
+            result: What the steps left.
             y0: States at the beginning.
-            y1: States at the end.
-            scratch: Whether memory may be used again, because autograd records nothing.
+            with_errors: Whether errors are wanted.
         """
-        squares = None
-        if errors is not None and self.norm is not None:
-            squares = self.mean_square(errors / self.scale(y0, y1))
-        judged = errors if squares is None else None
-        count = 0 if judged is None else len(judged)
-        stack = self._stacked_in_room if scratch else self._stacked
-        sums = self.sums(stack(judged, stiffness, y0, y1))
-        if count:
-            squares = sums[:count] / self.layout.row.entries
-        if isinstance(stiffness, Quotient):
-            estimate: Tensor | None = sums[count : count + 2]
-        else:
-            estimate = None if stiffness is None else stiffness.unsqueeze(0)
-        return RowMeasure(None if squares is None else _combined(squares), estimate, sums[-1])
-
-    def _stacked(self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor) -> Tensor:
-        """Return the squares of all that is measured: scaled errors, two differences, states at the end."""
-        parts: list[Tensor] = [] if errors is None else list((errors / self.scale(y0, y1)).unbind(0))
-        if isinstance(stiffness, Quotient):
-            upper = stiffness.upper[0] - stiffness.upper[1]
-            parts.append(upper if stiffness.size is None else upper / stiffness.size)
-            parts.append(stiffness.lower[0] - stiffness.lower[1])
-        return torch.stack([*parts, y1.detach()]).square()
-
-    def _stacked_in_room(
-        self, errors: Tensor | None, stiffness: Quotient | Tensor | None, y0: Tensor, y1: Tensor
-    ) -> Tensor:
-        """Return the same in memory that is used again: large temporary tensors would be mapped and zeroed anew."""
-        count = 0 if errors is None else len(errors)
-        room, head, places = self._room(count, count + (3 if isinstance(stiffness, Quotient) else 1), y1)
+        errors, y1 = result.errors if with_errors else None, result.y1
+        scale, squares = None, None
         if errors is not None:
-            torch.div(errors, self.scale(y0, y1), out=head)
+            scale = self.scale(y0, y1)
+            if self.norm is not None:
+                squares, scale = self.mean_square(errors / scale), None
+        readings, stiffness = result.readings, result.stiffness
+        if readings is not None:
+            sums = self.sums(readings.squares(scale, y1))
+            return RowMeasure(sums, readings.differences, squares, None, readings.size)
+        parts: list[Tensor] = []
         if isinstance(stiffness, Quotient):
-            upper, lower = places[count], places[count + 1]
-            torch.sub(*stiffness.upper, out=upper)
-            if stiffness.size is not None:
-                upper.div_(stiffness.size)
-            torch.sub(*stiffness.lower, out=lower)
-        places[-1].copy_(y1)
-        return room.square_()
+            parts += [stiffness.upper[0] - stiffness.upper[1], stiffness.lower[0] - stiffness.lower[1]]
+        differences = len(parts)
+        if errors is not None and scale is not None:
+            parts.extend((errors / scale).unbind(0))
+        sums = self.sums(torch.stack([*parts, y1.detach()]).square())
+        return RowMeasure(sums, differences, squares, None if isinstance(stiffness, Quotient) else stiffness)
 
-    def _room(self, errors: int, parts: int, y: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Return memory for some parts, that of the errors among them, and that of each part."""
-        key = (errors, parts, y.shape)
-        if key != self._opened:
-            size = parts * y.numel()
-            if self._memory is None or self._memory.numel() < size:
-                self._memory = y.new_empty(size)
-            room = self._memory[:size].view(parts, *y.shape)
-            self._views, self._opened = (room, room[:errors], room.unbind(0)), key
-        return self._views
+    def judge(self, measure: RowMeasure, y1: Tensor) -> numpy.ndarray:
+        """Return the scaled error of every row on the host; NaN where the state is not finite, 0 without an estimate.
+
+        Args:
+            measure: What was read off the steps.
+            y1: States at the ends.
+        """
+        sums = as_host(measure.sums)
+        if measure.squares is not None:
+            squares = as_host(measure.squares)
+        else:
+            squares = sums[measure.differences : -1] / self.layout.row.entries
+        ratio = _combined(squares) if len(squares) else numpy.zeros(sums.shape[1])
+        value: numpy.ndarray = ratio + 0 * sums[-1]  # zero times what is not finite is NaN
+        if math.isnan(value.max()):  # the sum alone may have overflowed
+            value = numpy.where(as_host(finite_rows(y1)), ratio, math.nan)
+        return value
+
+    def estimates(self, measure: RowMeasure) -> tuple[Tensor | None, Tensor | None]:
+        """Return the scaled errors and the stiffness estimates, shape ``(rows,)`` each; None where there are none."""
+        squares = measure.squares
+        if squares is None:
+            squares = measure.sums[measure.differences : -1] / self.layout.row.entries
+        error = _combined(squares) if squares.shape[0] else None
+        stiffness = measure.stiffness
+        if measure.differences:
+            upper, lower, size = measure.sums[0], measure.sums[1], measure.sums[-1].detach()
+            if measure.size is not None:
+                upper = upper / measure.size.square()
+            floor = size * (_NOISE * self._facts.eps) ** 2 + _NOTHING * self._facts.tiny
+            stiffness = ((upper + self._facts.tiny) / torch.maximum(lower, floor)).sqrt()
+        return error, stiffness
 
     def ratio(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error of every row in units of the tolerance, shape ``(rows,)``; see `measure`."""
         return _combined(self.mean_square(errors / self.scale(y0, y1)))
+
+    def stiffness(self, result: StepResult, y0: Tensor) -> Tensor | None:
+        """Return the stiffness estimate of every row, shape ``(rows,)``; None if the method has none."""
+        return self.estimates(self.measure(result, y0, with_errors=False))[1]
 
     def local_error(self, errors: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """Return the error vector of every row, whose scaled norm is `ratio`."""
@@ -177,25 +193,12 @@ class RowNorm:
         fifth, third = self.mean_square(errors / self.scale(y0, y1))
         return errors[0] * ((fifth + _FLOOR) / (fifth + 0.01 * third + _FLOOR)).sqrt().unsqueeze(-1)
 
-    def stiffness(self, estimate: Quotient | Tensor | None, y1: Tensor) -> Tensor | None:
-        """Return the stiffness estimate of every row, shape ``(rows,)``."""
-        measure = self.measure(None, estimate, y1, y1)
-        return None if measure.stiffness is None else self.quotient(measure.stiffness, measure.size)
 
-    def quotient(self, stiffness: Tensor, size: Tensor) -> Tensor:
-        """Return the stiffness estimates of measures; see `RowMeasure`."""
-        if stiffness.shape[0] == 1:
-            return stiffness[0]
-        with torch.no_grad():
-            floor = size * (_NOISE * self._facts.eps) ** 2 + _NOTHING * self._facts.tiny
-        return ((stiffness[0] + self._facts.tiny) / torch.maximum(stiffness[1], floor)).sqrt()
-
-
-def _combined(squares: Tensor) -> Tensor:
-    """Return the error of mean squares of one or two estimates, shape ``(estimates, rows)``."""
+def _combined(squares: Any) -> Any:
+    """Return the error of mean squares of one or two estimates, shape ``(estimates, rows)``, tensors or host values."""
     if squares.shape[0] == 1:
-        return (squares[0] + _FLOOR).sqrt()
-    return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR).sqrt()
+        return (squares[0] + _FLOOR) ** 0.5
+    return squares[0] / (squares[0] + 0.01 * squares[1] + _FLOOR) ** 0.5
 
 
 def finite_rows(y: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class RowStepper:
         result = self.method.step(_FlatField(field), t.reshape(()), h.reshape(()), y[0], carry)
         stiffness = result.stiffness
         if isinstance(stiffness, Quotient):
-            (one, two), (three, four), _ = stiffness
+            (one, two), (three, four) = stiffness
             stiffness = Quotient((one[None], two[None]), (three[None], four[None]))
         elif stiffness is not None:
             stiffness = stiffness.reshape(1)

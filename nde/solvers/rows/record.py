@@ -145,14 +145,10 @@ class Pieces:
     def _estimates(self, problem: RowProblem, norm: RowNorm) -> tuple[Tensor | None, Tensor | None]:
         """Return error and stiffness of all accepted steps; None where the method has none."""
         method, empty = problem.method, problem.y0.new_empty(0)
-        taken = self._taken(problem.y0.device)
-        ratios = [measure.ratio for measure in self.measures if measure.ratio is not None]
-        error = _picked(ratios, taken) if ratios else empty
-        stiffness = empty
-        differences = [measure.stiffness for measure in self.measures if measure.stiffness is not None]
-        if differences:
-            sizes = _picked([measure.size for measure in self.measures], taken)
-            stiffness = norm.quotient(_picked(differences, taken), sizes)
+        error, stiffness = empty, empty
+        if self.measures:
+            read = norm.estimates(RowMeasure.joined(self.measures, self._taken(problem.y0.device)))
+            error, stiffness = (empty if value is None else value for value in read)
         return error if method.error_order is not None else None, stiffness if method.has_stiffness else None
 
     def _taken(self, device: torch.device) -> Tensor | None:
@@ -161,12 +157,7 @@ class Pieces:
             return None
         taken, start = [], 0
         for measure, chosen in zip(self.measures, self.chosen, strict=True):
-            count = len(measure.size)
+            count = measure.sums.shape[1]
             taken.append(start + (numpy.arange(count) if chosen is None else chosen))
             start += count
         return torch.from_numpy(numpy.concatenate(taken)).to(device)
-
-
-def _picked(parts: list[Tensor], taken: Tensor | None) -> Tensor:
-    values = torch.cat(parts, -1)
-    return values if taken is None else values.index_select(-1, taken)

@@ -175,6 +175,31 @@ def test_wrong_input_raises_what_torchdiffeq_raises() -> None:
     assert odeint(field, y0, t[:1]).shape == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ({"func": None}, TypeError, "func must be callable"),
+        ({"t": double()}, AssertionError, "t must hold at least one time"),
+        ({"t": torch.empty(2, device="meta")}, ValueError, "t is on the meta device"),
+        ({"y0": torch.empty(2, device="meta")}, ValueError, "y0 is on the meta device"),
+        ({"options": [0.1]}, TypeError, r"options must be a dict.*\[0\.1\]"),
+        ({"options": {"first_step": "small"}}, TypeError, r"options\['first_step'\] must be a number.*'small'"),
+        ({"options": {"step_size": "small"}, "method": "rk4"}, TypeError, r"options\['step_size'\].*'small'"),
+        ({"options": {"step_size": -0.1}, "method": "rk4"}, ValueError, r"options\['step_size'\].*-0\.1"),
+        ({"rtol": "small"}, TypeError, "rtol must be a number.*'small'"),
+    ],
+)
+def test_wrong_input_is_named_as_torchdiffeqs_users_know_it(given, kind, message: str) -> None:
+    arguments = {"func": lambda t, y: -y, "y0": double(1.0), "t": double(0.0, 1.0), **given}
+    with pytest.raises(kind, match=message):
+        odeint(**arguments)
+
+
+def test_an_event_may_be_searched_from_a_time_that_is_a_number() -> None:
+    found, _ = odeint_event(lambda t, y: torch.ones_like(y), double(0.0), 0.5, event_fn=lambda t, y: y - 1)
+    assert float(found) == pytest.approx(1.5, abs=1e-6)  # of float32, as torch makes of a number
+
+
 def test_failures_are_assertion_errors_that_hold_the_partial_solution() -> None:
     y0 = double(1.0)
     with pytest.raises(AssertionError, match="underflow in dt") as caught:
