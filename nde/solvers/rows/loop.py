@@ -129,6 +129,9 @@ class _RowSolve:
         )
         lost = numpy.isnan(size)
         if lost.any():
+            if self.workspace is None:
+                # on the tape, what is not finite would spoil the gradients of the other rows: they begin without it
+                self.carry = None
             self._leave(lost, Status.NON_FINITE, numpy.zeros(len(lost)))
         return numpy.maximum(size[~lost], problem.dt_min)
 
