@@ -97,7 +97,7 @@ def make_row_problem(
     if per_sample:
         _check_per_sample(args, layout.count)
     output_times, times, counts = _times(ts, structure, layout)
-    flat = layout.to_rows(y0, "y0").clone()
+    flat = layout.to_rows(y0, "y0").clone(memory_format=torch.contiguous_format)
     relative, absolute = (_per_row(tolerance, layout) for tolerance in (rtol, atol))
     row_field = RowField(field, layout, args)
     saver = None
@@ -170,7 +170,7 @@ def _times(ts: Any, structure: StateStructure, layout: RowLayout) -> tuple[Tenso
         )
     if ts.is_meta:
         raise ValueError("ts is on the meta device and holds no numbers. Give times that have values.")
-    times = as_host(ts)
+    times = as_host(ts).astype(float)
     counts = numpy.full(layout.count, times.shape[1])
     for sample, row in enumerate(times):
         behind = numpy.flatnonzero(numpy.isnan(row))

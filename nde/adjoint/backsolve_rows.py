@@ -70,7 +70,7 @@ def solve_rows_continuously(
         raise RuntimeError("the solve left no record")
     if problem.saver is not None:
         outputs.saved = saved_on_tape(problem, call.record.steps, outputs.saved)
-    call.solution = make_row_solution(problem, outputs, call.record)
+    call.solution = make_row_solution(problem, outputs, call.record, continuous=True)
     return call.solution
 
 

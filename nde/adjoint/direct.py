@@ -18,7 +18,7 @@ from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
-from nde.solvers.transforms import transforms_active
+from nde.solvers.transforms import may_move, transforms_active
 
 __all__ = ["DirectAdjoint"]
 
@@ -30,7 +30,7 @@ class DirectAdjoint(Adjoint):
     def solve(self, problem: Problem) -> Solution:
         """Solve on the tape, if the caller has one."""
         on_tape = torch.is_grad_enabled() or transforms_active()
-        differentiates_times = on_tape and problem.ts.requires_grad
+        differentiates_times = on_tape and may_move(problem.ts)
         axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
         outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
         stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)

@@ -23,7 +23,7 @@ from nde.solvers.rows.problem import RowProblem, RowStepper
 from nde.solvers.rows.record import RowOutputs, RowRecord
 from nde.solvers.rows.solution import RowSolution, make_row_solution
 from nde.solvers.rows.steps import RowOutcome, RowStep, outcome, shift_of, times_of
-from nde.solvers.transforms import as_host, is_batched, transforms_active
+from nde.solvers.transforms import as_host, is_batched, may_move, transforms_active
 
 __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 
@@ -31,7 +31,7 @@ __all__ = ["solve_rows_discretely", "solve_rows_on_tape"]
 def solve_rows_on_tape(problem: RowProblem, dense: bool) -> RowSolution:
     """Solve in the caller's autograd mode, operation by operation."""
     on_tape = torch.is_grad_enabled() or transforms_active()
-    shift = shift_of(problem) if on_tape and problem.ts.requires_grad else None
+    shift = shift_of(problem) if on_tape and may_move(problem.ts) else None
     outputs, record = solve_rows(problem, shift, on_tape, keep_states=False, dense=dense)
     return make_row_solution(problem, outputs, record)
 

@@ -20,6 +20,9 @@ class Event:
     It is located on the dense output to the resolution of the time axis, and its time and state are differentiable with
     respect to the initial state, the times, the arguments and whatever field, condition and ``apply`` depend on.
 
+    A condition that is zero at the initial time is no event there. Of several events at one time, those without
+    ``apply`` are all counted; those with one act one after the other, unless the jump before undoes their cause.
+
     Args:
         condition: Callable ``(t, y, *args)`` that returns a real tensor, or a structure's scalar function of it. Each
             entry is watched by itself. With ``per_sample=True`` the first axis is that of the samples.

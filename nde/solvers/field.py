@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.structure import StateStructure
+from nde.solvers.transforms import share_memory
 
 __all__ = ["Check", "VectorField", "checked_value"]
 
@@ -105,7 +106,7 @@ class VectorField:
             self._first = value
             return value.clone()
         if self._first is not None:
-            self._copies = _share_memory(value, self._first)
+            self._copies = share_memory(value, self._first)
             self._first = None
         return value.clone() if self._copies else value
 
@@ -118,10 +119,3 @@ def checked_value(
         value = evaluate(t, y)
     check(value, [y, t] if isinstance(t, Tensor) else [y], lambda: evaluate(t, y))
     return value if torch.is_grad_enabled() else value.detach()
-
-
-def _share_memory(left: Tensor, right: Tensor) -> bool:
-    try:
-        return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
-    except (RuntimeError, NotImplementedError):  # a function transform's tensors have no memory of their own
-        return False

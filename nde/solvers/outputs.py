@@ -11,6 +11,7 @@ from torch import Tensor
 from nde.solvers.loop import AcceptedStep
 from nde.solvers.problem import Problem
 from nde.solvers.time_axis import TimeAxis
+from nde.solvers.transforms import may_move
 
 __all__ = ["OutputRows", "StepOutputs"]
 
@@ -54,7 +55,7 @@ class OutputRows:
         while index < last and (times[index] - end) * self._direction < 0:
             index += 1
         at_end = index if index < last and times[index] == end else None
-        if at_end is not None and step.end != at_end and self.problem.ts.requires_grad:
+        if at_end is not None and step.end != at_end and may_move(self.problem.ts):
             index, at_end = index + 1, None  # the end of this step is a constant, the output time is not
         thetas: tuple[Any, ...] = ()
         if index > first:

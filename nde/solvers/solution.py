@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nde.solvers.status import Failure, Status
 from nde.solvers.structure import State, StateStructure
+from nde.solvers.transforms import transforms_active
 
-__all__ = ["NOT_DENSE", "Solution", "Stats", "Steps"]
+__all__ = ["NOT_DENSE", "OnDemand", "Solution", "Stats", "Steps"]
 
 NOT_DENSE = "the solution between its output times was not kept, so that it cannot be evaluated. Solve with dense=True."
+
+
+class OnDemand(functools.cached_property[Any]):
+    """A property that is computed once, on the tape if the solve was on it, whoever asks first."""
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        """Return the value; what is asked for off the tape of a recorded solve is not kept, having no gradient."""
+        if instance is None:
+            return self
+        if instance._recorded and not torch.is_grad_enabled():
+            return self.func(instance)
+        with torch.set_grad_enabled(instance._recorded):
+            return super().__get__(instance, owner)
 
 
 @dataclass
@@ -110,9 +125,10 @@ class Solution:
         self.failure = failure
         self.accuracy = accuracy
         self._rows = rows
+        self._recorded = torch.is_grad_enabled() or transforms_active()
         self._structure = structure
 
-    @functools.cached_property
+    @OnDemand
     def ys(self) -> State:
         """States at ``ts``: the structure of ``y0`` with a leading axis ``T``; NaN at times that were not reached."""
         first, inner, last = self._rows
@@ -121,7 +137,7 @@ class Solution:
         # put together on demand, because a classifier needs no more than y1
         return self._structure.unflatten(torch.cat([first.unsqueeze(0), inner, last.unsqueeze(0)]))
 
-    @functools.cached_property
+    @OnDemand
     def y1(self) -> State:
         """State at ``t1``, of the structure of ``y0``."""
         return self._structure.unflatten(self._rows[2])

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-__all__ = ["NO_VMAP", "as_host", "has_batched", "is_batched", "reject_vmap", "transforms_active"]
+__all__ = [
+    "NO_VMAP",
+    "as_host",
+    "functions_transformed",
+    "has_batched",
+    "is_batched",
+    "may_move",
+    "reject_vmap",
+    "share_memory",
+    "transforms_active",
+]
 
 NO_VMAP = (
     "a solve cannot run under torch.func.vmap: its steps are decided on the host, and every entry would need its own. "
@@ -20,7 +30,18 @@ NO_VMAP = (
 
 def transforms_active() -> bool:
     """Return whether tensors may carry more than autograd's tape can see, so that a solve must be traced as it is."""
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    return forward_ad._current_level >= 0 or functions_transformed()
+
+
+def functions_transformed() -> bool:
+    """Return whether a transform of `torch.func` is at work."""
+    active: bool = torch._C._are_functorch_transforms_active()
+    return active
+
+
+def may_move(ts: Tensor) -> bool:
+    """Return whether derivatives by times may be wanted, which function transforms and forward mode do not tell."""
+    return ts.requires_grad or transforms_active()
 
 
 def is_batched(tensor: Tensor) -> bool:
@@ -65,6 +86,14 @@ def reject_vmap(value: Tensor) -> None:
     """
     if is_batched(_unwrapped(value)):
         raise RuntimeError(NO_VMAP)
+
+
+def share_memory(left: Tensor, right: Tensor) -> bool:
+    """Return whether tensors lie in one memory."""
+    try:
+        return left.untyped_storage().data_ptr() == right.untyped_storage().data_ptr()
+    except (RuntimeError, NotImplementedError):  # a function transform's tensors have no memory of their own
+        return False
 
 
 def _unwrapped(value: Tensor) -> Tensor:

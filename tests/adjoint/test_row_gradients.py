@@ -228,6 +228,23 @@ def test_the_derivatives_of_a_terminal_events_time_converge_to_those_of_its_clos
 
 
 @BOTH
+@pytest.mark.parametrize("begin", [math.nan, -1.0])
+def test_a_sample_that_cannot_even_begin_does_not_spoil_the_gradients_of_the_others(adjoint, begin) -> None:
+    def found(*values: float) -> tuple[torch.Tensor, ...]:
+        weight = double(0.5).requires_grad_()
+        y0 = double(*([value] for value in values)).requires_grad_()
+        solution = nde.solve_ode(
+            lambda t, y: -weight * y.sqrt(), y0, (0.0, 1.0), per_sample=True, adjoint=adjoint, throw=False
+        )
+        good = [status is nde.Status.SUCCESS for status in solution.statuses]
+        at_state, at_weight = torch.autograd.grad(solution.y1[torch.tensor(good)].sum(), (y0, weight))
+        return at_state[torch.tensor(good)], at_weight
+
+    # the same steps of the same samples
+    torch.testing.assert_close(found(1.0, begin, 2.0), found(1.0, 2.0), rtol=1e-12, atol=0)
+
+
+@BOTH
 def test_any_part_of_the_outputs_can_be_used_alone_and_twice(adjoint) -> None:
     inputs = leaves()
     solution = solve(*inputs, adjoint=adjoint)

@@ -82,3 +82,25 @@ def test_field_is_called_with_the_arguments_unchanged() -> None:
     counted = Counted(lambda t, y, one, two: -y if one is marker and two == {"x": 1} else None)
     assert nde.solve_ode(counted, double(1.0), (0.0, 1.0), (marker, {"x": 1})).success
     assert counted.calls > 0
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("method", ["tsit5", "dopri8", "bosh3", "heun"])
+def test_a_field_of_samples_may_return_its_own_output_buffers(method, dense) -> None:
+    matrix = torch.tensor([[0.0, 1.0], [-40.0, -0.3]], dtype=torch.float64)
+    buffers: dict[torch.Size, torch.Tensor] = {}
+
+    def reusing(t, y):
+        return torch.matmul(y, matrix.T, out=buffers.setdefault(y.shape, torch.empty_like(y)))
+
+    y0 = double([1.0, 2.0], [0.5, 0.1], [10.0, 3.0])
+    options = {"controller": nde.IController(initial=1.0), "rtol": 1e-5, "per_sample": True, "dense": dense}
+    with torch.no_grad():
+        plain, reused = (
+            nde.solve_ode(field, y0, (0.0, 0.7, 2.0), method=method, **options)
+            for field in (lambda t, y: torch.matmul(y, matrix.T), reusing)
+        )
+        assert plain.stats.n_rejected > 0
+        assert torch.equal(plain.ys, reused.ys)
+        if dense:
+            assert torch.equal(plain(1.1), reused(1.1))

@@ -11,6 +11,7 @@ from nde.solvers.rows.field import RowField
 from nde.solvers.rows.moving import step_shifts
 from nde.solvers.rows.problem import RowProblem, as_column
 from nde.solvers.rows.record import RowRecord
+from nde.solvers.rows.steps import shift_of
 from nde.solvers.structure import State
 from nde.solvers.transforms import as_host, transforms_active
 
@@ -25,10 +26,17 @@ class RowDense:
         states: States at the ends of all accepted steps, in the order of the record, on the user's tape.
         record: What happened.
         event_times: Times of all occurrences of events, on the user's tape; None without events.
+        continuous: Whether the derivatives of the states are those at constant times, as the continuous adjoint has
+            them, and not those of the ends of steps that move.
     """
 
     def __init__(
-        self, problem: RowProblem, states: Tensor, record: RowRecord, event_times: Tensor | None = None
+        self,
+        problem: RowProblem,
+        states: Tensor,
+        record: RowRecord,
+        event_times: Tensor | None = None,
+        continuous: bool = False,
     ) -> None:
         self.problem = problem
         self.stepper = problem.stepper()
@@ -42,6 +50,7 @@ class RowDense:
         self._behind = numpy.searchsorted(self._sample, numpy.arange(count), side="right")
         opens = numpy.zeros(len(order), dtype=bool)
         opens[self._first[self._first < self._behind]] = True
+        self._opens, self._continuous = opens, continuous
         before = numpy.where(opens, self._sample, count + numpy.roll(order, 1))
         self._starts = torch.cat([problem.y0, states]).index_select(0, torch.from_numpy(before).to(states.device))
         self._order = torch.from_numpy(order).to(states.device)
@@ -100,12 +109,24 @@ class RowDense:
 
     def _moved(self) -> tuple[Tensor, Tensor] | None:
         """Return what carries the derivatives of the steps' times, in the order of the samples."""
+        if self._continuous:
+            return self._moved_beginning()
         if self._shifts is None:
             found = step_shifts(self.problem, self._record, self._event_times)
             if found is None:
                 return None
             self._shifts = found[0].index_select(0, self._order), found[1].index_select(0, self._order)
         return self._shifts if torch.is_grad_enabled() else None
+
+    def _moved_beginning(self) -> tuple[Tensor, Tensor] | None:
+        """Return the same where the first steps of the samples alone move, with their beginnings."""
+        if not (torch.is_grad_enabled() and self.problem.ts.requires_grad):
+            return None
+        first = shift_of(self.problem)[:, :1]
+        device = first.device
+        start = first.index_select(0, torch.from_numpy(self._sample).to(device))
+        start = start.masked_fill(torch.from_numpy(~self._opens[:, None]).to(device), 0.0)
+        return start, -start
 
     def _again(self, step: int, field: RowField, start: Tensor, size: Tensor, y: Tensor) -> StepResult:
         """Take a step of the only row again, once."""

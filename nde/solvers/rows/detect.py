@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -13,12 +14,31 @@ from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.rows.steps import Hits, condition_values
-from nde.solvers.transforms import as_host
+from nde.solvers.transforms import as_host, functions_transformed
 
 __all__ = ["EventWatch"]
 
 Vector = numpy.ndarray
 _MOST_ITERATIONS = 120
+#: how many rounding units of its change along a step a condition may be away from zero at its event
+_NEAR = 1e3
+
+
+class _Seen(NamedTuple):
+    """A change of sign in the last step.
+
+    Attributes:
+        sample: Whose.
+        entry: Entry of the condition.
+        sign: What its sign counts as if it is still near zero behind a jump: zero, so that where it goes decides, or
+            that before the change, which is then looked for again.
+        slope: Its derivative along the step.
+    """
+
+    sample: int
+    entry: int
+    sign: float
+    slope: float
 
 
 class EventWatch:
@@ -33,6 +53,7 @@ class EventWatch:
         self.problem = problem
         self.stepper = stepper
         self.signs: list[Vector] = []
+        self._seen: list[list[_Seen]] = [[] for _ in problem.events]
         self.counts = [numpy.zeros(problem.layout.count, dtype=int) for _ in problem.events]
 
     def begin(self, field: RowField, t: Tensor, y: Tensor) -> None:
@@ -57,6 +78,8 @@ class EventWatch:
         field = problem.field.of(rows)
         times, sizes = as_column(t, y.device), as_column(h, y.device)
         found: list[Hits] = []
+        origins: list[Vector] = []
+        before_this, self._seen = self._seen, [[] for _ in problem.events]
         for index, event in enumerate(problem.events):
             before = self.signs[index][rows]
             if (before == 0).any():
@@ -65,7 +88,8 @@ class EventWatch:
             places, entries, lows, highs, signs = [], [], [], [], []
             for low, high in itertools.pairwise(edges.tolist()):
                 after = self._signs_at(index, field, times, sizes, y, result, high)
-                changed = (before != 0) & (after != before)
+                # neither where the condition is not a number nor in a step of no length is anything known to change
+                changed = (before * after <= 0) & (before != 0) & (h != 0)[:, None]
                 if event.direction:
                     changed &= before == -event.direction
                 place, entry = numpy.nonzero(changed)
@@ -75,16 +99,37 @@ class EventWatch:
                 highs.append(numpy.full(place.shape, high))
                 signs.append(before[place, entry])
                 before = after
-            self.signs[index][rows] = before
+            self.signs[index][rows] = numpy.where((h != 0)[:, None], before, self.signs[index][rows])
             place, entry = numpy.concatenate(places), numpy.concatenate(entries)
             if place.size:
                 bracket = numpy.concatenate(lows), numpy.concatenate(highs), numpy.concatenate(signs)
                 theta, derivative = self._locate(index, rows, t, h, y, result, place, entry, *bracket)
                 found.append(Hits(index, place, entry, theta, derivative, numpy.zeros(place.shape, dtype=bool)))
-        return self._in_order(found, rows)
+                origins.append(bracket[2])
+        near = _NEAR * torch.finfo(y.dtype).eps + 4 * numpy.spacing(numpy.abs(t)) / numpy.maximum(numpy.abs(h), 1e-300)
+        hits_in_order = self._in_order(found, rows, origins, near)
+        # a step cut at its very beginning leaves near zero what was there already
+        early = {
+            int(sample)
+            for hits in hits_in_order
+            for sample in rows[hits.places[hits.alters & (hits.thetas <= near[hits.places])]]
+        }
+        for index, seen in enumerate(before_this):
+            self._seen[index][:0] = [one._replace(sign=0.0) for one in seen if one.sample in early]
+        return hits_in_order
 
-    def _in_order(self, found: list[Hits], rows: Vector) -> list[Hits]:
-        """Decide what each occurrence does, and drop those behind one that ends its step."""
+    def _in_order(self, found: list[Hits], rows: Vector, origins: list[Vector], near: Vector) -> list[Hits]:
+        """Decide what each occurrence does, and drop those behind one that ends its step.
+
+        Of events at one time, all without a jump are counted, and one jumps; the jumps of others are looked for behind
+        it, because it may have made them void.
+
+        Args:
+            found: The occurrences.
+            rows: The samples.
+            origins: The signs before them.
+            near: What is no distance, as a fraction of each step.
+        """
         if not found:
             return found
         owner = numpy.concatenate([numpy.full(hits.places.shape, number) for number, hits in enumerate(found)])
@@ -92,19 +137,28 @@ class EventWatch:
         place = numpy.concatenate([hits.places for hits in found])
         theta = numpy.concatenate([hits.thetas for hits in found])
         kept = [numpy.zeros(hits.places.shape, dtype=bool) for hits in found]
-        closed: set[int] = set()
+        # by place: what ends the step
+        closed: dict[int, tuple[Hits, int]] = {}
         for item in numpy.lexsort((theta, place)):
             where = int(place[item])
+            hits, at = found[owner[item]], int(position[item])
+            event, sample = self.problem.events[hits.event], int(rows[where])
             if where in closed:
-                continue
-            hits = found[owner[item]]
-            event, sample = self.problem.events[hits.event], rows[where]
+                first, its = closed[where]
+                if theta[item] - first.thetas[its] > near[where] or (first.event == hits.event and event.apply is None):
+                    continue
+                if event.apply is not None and self.problem.events[first.event].apply is not None:
+                    self._see(hits, at, sample, origins[owner[item]][at])
+                    continue
+                if event.apply is not None:
+                    first.alters[its] = False
+            self._see(hits, at, sample, 0.0)
             self.counts[hits.event][sample] += 1
             final = bool(event.terminal) and self.counts[hits.event][sample] >= int(event.terminal)
-            kept[owner[item]][position[item]] = True
-            if final or event.apply is not None:
-                hits.alters[position[item]] = True
-                closed.add(where)
+            kept[owner[item]][at] = True
+            if event.apply is not None or (final and where not in closed):
+                hits.alters[at] = True
+                closed[where] = hits, at
         selected = []
         for hits, keep in zip(found, kept, strict=True):
             if keep.any():
@@ -112,37 +166,48 @@ class EventWatch:
                 selected.append(Hits(hits.event, *(part[keep] for part in parts)))
         return selected
 
+    def _see(self, hits: Hits, at: int, sample: int, sign: float) -> None:
+        self._seen[hits.event].append(_Seen(sample, int(hits.entries[at]), sign, float(hits.slopes[at])))
+
     def ended(self, hits: Hits, rows: Vector) -> Vector:
         """Return which of the occurrences end the solve of their sample."""
         terminal = self.problem.events[hits.event].terminal
         if not terminal:
             return numpy.zeros(hits.places.shape, dtype=bool)
-        return hits.alters & (self.counts[hits.event][rows[hits.places]] >= int(terminal))
+        reached: Vector = self.counts[hits.event][rows[hits.places]] >= int(terminal)
+        return reached
 
     @torch.no_grad()
-    def restart(self, rows: Vector, hits: Hits, t: Tensor, y: Tensor) -> None:
+    def restart(self, rows: Vector, t: Tensor, y: Tensor) -> None:
         """Look at the states after jumps.
 
         Args:
             rows: The samples that jumped.
-            hits: The occurrences, of these samples alone.
             t: Times, shape ``(rows, 1)``.
             y: States after the jumps.
         """
+        places = numpy.full(self.problem.layout.count, -1)
+        places[rows] = numpy.arange(len(rows))
         for index, event in enumerate(self.problem.events):
-            values = condition_values(event, self.problem.field.of(rows), t, y)
-            signs = _signs(values)
-            if index == hits.event:
-                # the event's own value is zero but for its location's rounding: its sign is decided by where it goes
-                own = values.abs()[torch.arange(len(rows)), torch.from_numpy(hits.entries).to(values.device)]
-                scale = numpy.abs(hits.slopes) * 1e3 * torch.finfo(y.dtype).eps
-                near = as_host(own) <= scale
-                signs[numpy.flatnonzero(near), hits.entries[near]] = 0
+            values = as_host(condition_values(event, self.problem.field.of(rows), t, y))
+            signs = numpy.sign(values)
+            if self._seen[index]:
+                # where it has just changed its sign, a value is zero but for its rounding, which must not decide
+                samples, entries, own, slopes = (numpy.array(column) for column in zip(*self._seen[index], strict=True))
+                place = places[samples]
+                near = numpy.abs(values[place, entries]) <= numpy.abs(slopes) * _NEAR * torch.finfo(y.dtype).eps
+                near &= place >= 0
+                signs[place[near], entries[near]] = own[near]
             self.signs[index][rows] = signs
 
     def _leaving(self, index: int, field: RowField, t: Tensor, y: Tensor, slope: Tensor, h: Vector) -> Vector:
         """Return the signs that conditions which are zero take on at once."""
         event = self.problem.events[index]
+        if functions_transformed():
+            # autograd's tape cannot be begun within a transform
+            ones, along = torch.ones_like(t), slope.detach()
+            rates = torch.func.jvp(lambda a, b: condition_values(event, field, a, b), (t, y), (ones, along))[1]
+            return numpy.sign(as_host(rates)) * numpy.sign(h)[:, None]
         with torch.enable_grad():
             time, state = t.detach().requires_grad_(), y.detach().requires_grad_()
             values = condition_values(event, field, time, state)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.structure import State, StateStructure
+from nde.solvers.transforms import share_memory
 
 __all__ = ["Counter", "PerSample", "RowField", "RowLayout", "whole"]
 
@@ -85,6 +86,17 @@ class Counter:
     calls: int = 0
     rows: int = 0
     inspect: Callable[[Tensor, Tensor], None] | None = None
+    _copies: bool = False
+    _first: Tensor | None = None
+
+    def keep(self, value: Tensor) -> Tensor:
+        """Return a value that later evaluations will not overwrite; the first two tell whether that takes a copy."""
+        if self.calls == 1:
+            self._first = value
+            return value.clone()
+        if self.calls == 2 and self._first is not None:
+            self._copies, self._first = share_memory(value, self._first), None
+        return value.clone() if self._copies else value
 
 
 class RowField:
@@ -189,6 +201,11 @@ class RowField:
             raise
         if counter.calls == 1 and isinstance(value, Tensor):
             self.layout.structure.check_device(value, "the value of field(t, y)")
+        return counter.keep(self._rows_of(value, y))
+
+    def _rows_of(self, value: State, y: Tensor) -> Tensor:
+        """Return a value of the user's function as rows, like ``y``."""
+        rows = y.shape[0]
         if self._direct and isinstance(value, Tensor) and value.shape == y.shape and value.dtype == y.dtype:
             return value
         plain = self._plain

@@ -22,6 +22,7 @@ from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
+from nde.solvers.transforms import may_move, transforms_active
 
 __all__ = ["solve_rows"]
 
@@ -81,7 +82,9 @@ class _RowSolve:
         )
 
     def _first_shift(self) -> Tensor | None:
-        differentiable = torch.is_grad_enabled() and (self.ts_shift is not None or bool(self.problem.events))
+        differentiable = (torch.is_grad_enabled() or transforms_active()) and (
+            self.ts_shift is not None or bool(self.problem.events)
+        )
         if not differentiable:
             return None
         if self.ts_shift is not None:
@@ -126,6 +129,9 @@ class _RowSolve:
         )
         lost = numpy.isnan(size)
         if lost.any():
+            if self.workspace is None:
+                # on the tape, what is not finite would spoil the gradients of the other rows: they begin without it
+                self.carry = None
             self._leave(lost, Status.NON_FINITE, numpy.zeros(len(lost)))
         return numpy.maximum(size[~lost], problem.dt_min)
 
@@ -279,13 +285,19 @@ class _RowSolve:
         last, direction = self.problem.counts[rows] - 1, self.clock.directions[rows]
         pending = self.next_output[rows]
         places, indices, thetas, end_places, end_indices = [], [], [], [], []
+        # at an event, an output is the state before the jump, as that of the dense output is
+        cut = numpy.zeros(len(rows), dtype=bool)
+        for hits in facts.hits:
+            cut[hits.places[hits.alters]] = True
+        # an output that only happens to lie at the end of a step does not move with it
+        still = not may_move(self.problem.ts)
         while True:
             safe = numpy.minimum(pending, last)
             time = times[rows, safe]
             reached = (pending < last) & ((time - facts.t1) * direction <= 0)
             if not reached.any():
                 break
-            at_end = reached & (time == facts.t1) & (self.ts_shift is None or (facts.anchors == safe))
+            at_end = reached & (time == facts.t1) & ~cut & (still | (facts.anchors == safe))
             inside = numpy.flatnonzero(reached & ~at_end)
             places.append(inside)
             indices.append(safe[inside])

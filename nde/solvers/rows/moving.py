@@ -10,6 +10,7 @@ from nde.solvers.rows.landings import FIXED, MOVES
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.steps import shift_of
+from nde.solvers.transforms import may_move
 
 __all__ = ["step_shifts"]
 
@@ -25,8 +26,8 @@ def step_shifts(problem: RowProblem, record: RowRecord, event_times: Tensor | No
     Returns:
         Two tensors of shape ``(steps, 1)``; None where neither output times nor events are differentiated.
     """
-    moving_ts = problem.ts.requires_grad
-    moving_events = event_times is not None and event_times.requires_grad
+    moving_ts = may_move(problem.ts)
+    moving_events = event_times is not None and may_move(event_times)
     if not torch.is_grad_enabled() or not (moving_ts or moving_events) or not record.steps:
         return None
     samples, count = problem.times.shape

@@ -77,6 +77,13 @@ class RowProblem:
         field = RowField(self.field.function, self.layout, self.field.all_args, None, counter)
         return dataclasses.replace(self, field=field, y0=y0, ts=ts)
 
+    def off_tape(self) -> RowProblem:
+        """Return the same problem with nothing that autograd would record."""
+        field = RowField(
+            torch.no_grad()(self.field.function), self.layout, self.field.all_args, None, self.field.counter
+        )
+        return dataclasses.replace(self, field=field, y0=self.y0.detach(), ts=self.ts.detach())
+
     def landings(self) -> Landings:
         """Return the times that steps must end on."""
         rows, last = self.times.shape[0], self.counts - 1

@@ -16,9 +16,10 @@ from nde.solvers.rows.dense import RowDense
 from nde.solvers.rows.field import RowLayout
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.record import RowOutputs, RowRecord
-from nde.solvers.solution import NOT_DENSE, Solution, Stats, Steps
+from nde.solvers.solution import NOT_DENSE, OnDemand, Solution, Stats, Steps
 from nde.solvers.status import Status
 from nde.solvers.structure import State
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["RowSolution", "RowStats", "make_row_solution"]
 
@@ -54,6 +55,7 @@ class RowSteps(Steps):
     _like: Tensor
     _outputs: RowOutputs
     _layout: RowLayout
+    _recorded: bool
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class RowSteps(Steps):
         **facts: Any,
     ) -> None:
         own = {"_record": record, "_like": like, "samples": samples, "_outputs": outputs, "_layout": layout}
+        own["_recorded"] = torch.is_grad_enabled() or transforms_active()
         for name, value in {**facts, **own}.items():
             object.__setattr__(self, name, value)
 
@@ -99,7 +102,7 @@ class RowSteps(Steps):
         """Signed sizes."""
         return torch.from_numpy(self._joined("h")).to(self._like)
 
-    @functools.cached_property
+    @OnDemand
     def y(self) -> State | None:
         """States at the ends of the steps, of the structure of one row; None without ``dense=True``."""
         rows, layout = self._outputs.states, self._layout
@@ -128,7 +131,13 @@ class RowSolution(Solution):
     """
 
     def __init__(
-        self, problem: RowProblem, outputs: RowOutputs, record: RowRecord, steps: Steps, stats: RowStats
+        self,
+        problem: RowProblem,
+        outputs: RowOutputs,
+        record: RowRecord,
+        steps: Steps,
+        stats: RowStats,
+        continuous: bool = False,
     ) -> None:
         failed = next((status for status in record.statuses if status is not Status.SUCCESS), Status.SUCCESS)
         self.ts = problem.ts
@@ -143,14 +152,16 @@ class RowSolution(Solution):
         self.t1 = float(record.t1[0]) if whole else torch.from_numpy(record.t1)  # type: ignore[assignment]
         self._problem = problem
         self._outputs = outputs
+        self._continuous = continuous
         self._record = record
+        self._recorded = torch.is_grad_enabled() or transforms_active()
 
     @property
     def succeeded(self) -> Tensor:
         """Which samples reached the end of their span, or an event that ends their solve; shape ``(samples,)``."""
         return torch.tensor([status is Status.SUCCESS for status in self.statuses])
 
-    @functools.cached_property
+    @OnDemand
     def ys(self) -> State:
         """States at ``ts``, or what was saved of them: their structure with a leading axis ``T``.
 
@@ -187,12 +198,12 @@ class RowSolution(Solution):
             return saver.structure.unflatten(table.view(*lead, -1))
         return problem.layout.to_state(table.view(times, samples, -1))
 
-    @functools.cached_property
+    @OnDemand
     def y1(self) -> State:
         """States at ``t1``, of the structure of ``y0``."""
         return self._problem.layout.to_state(self._outputs.y1)
 
-    @functools.cached_property
+    @OnDemand
     def events(self) -> tuple[FoundEvents, ...]:
         """The occurrences of each event, in the order in which the events were given."""
         problem, layout = self._problem, self._problem.layout
@@ -223,7 +234,15 @@ class RowSolution(Solution):
     def _dense(self) -> RowDense:
         if self._outputs.states is None:
             raise ValueError(NOT_DENSE)
-        return RowDense(self._problem, self._outputs.states, self._record, self._outputs.event_times)
+        problem = self._problem
+        with torch.set_grad_enabled(self._recorded):
+            return RowDense(
+                problem if self._recorded else problem.off_tape(),
+                self._outputs.states,
+                self._record,
+                self._outputs.event_times,
+                self._continuous,
+            )
 
     def __call__(self, t: Tensor | float) -> State:
         """Return the solution at times.
@@ -250,9 +269,9 @@ class RowSolution(Solution):
 
 
 def make_row_solution(
-    problem: RowProblem, outputs: RowOutputs, record: RowRecord, backward_evals: int = 0
+    problem: RowProblem, outputs: RowOutputs, record: RowRecord, continuous: bool = False
 ) -> RowSolution:
-    """Return the user's view of a row solve."""
+    """Return the user's view of a row solve; see `RowDense` for the continuous adjoint's."""
     method = problem.method
     steps = RowSteps(
         record,
@@ -272,9 +291,9 @@ def make_row_solution(
         counter.calls,
         int(accepted.sum()),
         int(rejected.sum()),
-        backward_evals,
+        0,
         counter.rows,
         torch.from_numpy(accepted),
         torch.from_numpy(rejected),
     )
-    return RowSolution(problem, outputs, record, steps, stats)
+    return RowSolution(problem, outputs, record, steps, stats, continuous)

@@ -13,7 +13,7 @@ from torch import Tensor
 from nde.solvers.events import Event
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
-from nde.solvers.rows.landings import FIXED
+from nde.solvers.rows.landings import FIXED, MOVES
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
 from nde.solvers.transforms import as_host
 
@@ -135,6 +135,11 @@ def condition_values(event: Event, field: RowField, t: Tensor, y: Tensor) -> Ten
 def _checked(value: Any) -> Tensor:
     if not isinstance(value, Tensor) or value.is_complex():
         raise TypeError(f"condition(t, y) must return a real tensor, but returned {value!r}.")
+    if value.dtype == torch.bool:
+        raise TypeError(
+            "condition(t, y) must return a number that changes its sign at the event, but returned a truth "
+            "value. In place of y > 1, try y - 1."
+        )
     return value.to(torch.get_default_dtype()) if not value.is_floating_point() else value
 
 
@@ -195,7 +200,7 @@ def outcome(
         place = torch.from_numpy(hits.places).to(device)
         samples = field.of(step.rows[hits.places])
         theta = as_column(hits.thetas, device)
-        if torch.is_grad_enabled() and (y1.requires_grad or shift is not None):
+        if shift is not None or (torch.is_grad_enabled() and y1.requires_grad):
             slope = as_column(hits.slopes, device)
             entry = torch.from_numpy(hits.entries).to(device).unsqueeze(-1)
             # two steps of the chord method: the first makes first derivatives exact, the second second ones
@@ -286,9 +291,10 @@ def _ends_shift(step: RowStep, shift: Tensor, ts_shift: Tensor | None) -> Tensor
         rows = torch.from_numpy(step.rows).to(shift.device)
         index = torch.from_numpy(numpy.maximum(step.anchors, 0)).to(shift.device)
         ends = torch.where(anchored, ts_shift[rows, index].unsqueeze(-1), ends)
-    if bool((step.anchors == FIXED).any()):
-        # the time of a discontinuity is not moved by those of outputs or events before it
-        ends = ends.masked_fill(torch.from_numpy(step.anchors == FIXED).to(shift.device).unsqueeze(-1), 0.0)
+    # neither the time of a discontinuity nor an output time that is a constant is moved by events before it
+    still = step.anchors == FIXED if ts_shift is not None else step.anchors != MOVES
+    if bool(still.any()):
+        ends = ends.masked_fill(torch.from_numpy(still).to(shift.device).unsqueeze(-1), 0.0)
     return ends
 
 

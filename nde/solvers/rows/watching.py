@@ -12,7 +12,7 @@ from nde.solvers.method import StepResult
 from nde.solvers.rows.detect import EventWatch
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.problem import RowProblem, RowStepper, as_column
-from nde.solvers.rows.steps import Hits, RowStep
+from nde.solvers.rows.steps import RowStep
 
 __all__ = ["Watching"]
 
@@ -82,9 +82,8 @@ class Watching:
             cut = numpy.flatnonzero(hits.alters)
             if cut.size:
                 at = hits.places[cut]
-                own = Hits(hits.event, at, hits.entries[cut], hits.thetas[cut], hits.slopes[cut], hits.alters[cut])
                 states = y1.detach()[torch.from_numpy(at).to(y1.device)]
-                self._watch.restart(facts.rows[at], own, as_column(facts.t1[at], y1.device), states)
+                self._watch.restart(facts.rows[at], as_column(facts.t1[at], y1.device), states)
         places = slice(None) if chosen is None else chosen
         self.ended, self.jumped = numpy.zeros(count, dtype=bool), numpy.zeros(count, dtype=bool)
         self.ended[places] = self._final

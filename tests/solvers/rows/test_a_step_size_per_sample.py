@@ -161,3 +161,17 @@ def test_an_argument_per_sample_is_whole_in_a_plain_solve() -> None:
     rates = double([1.0], [2.0])
     solution = nde.solve_ode(lambda t, y, rate: -rate * y, double([1.0], [1.0]), (0.0, 1.0), (nde.PerSample(rates),))
     torch.testing.assert_close(solution.y1, torch.exp(-rates), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("method", ["tsit5", "dopri8", "implicit_euler"])
+def test_the_layout_of_the_initial_state_and_of_the_fields_value_in_memory_does_not_matter(method) -> None:
+    y0 = double([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    options = {"per_sample": True, "method": method}
+    if method == "implicit_euler":
+        options["controller"] = nde.FixedStep(0.25)
+    expected = nde.solve_ode(lambda t, y: -y, y0, (0.0, 1.0), **options).y1
+    transposed = nde.solve_ode(lambda t, y: -y.T.contiguous().T, y0.T.contiguous().T, (0.0, 1.0), **options).y1
+    # other orders of summation
+    torch.testing.assert_close(transposed, expected, rtol=1e-12, atol=0)
+    expanded = nde.solve_ode(lambda t, y: -y[:1].expand_as(y), y0[:1].expand(2, 3), (0.0, 1.0), **options).y1
+    torch.testing.assert_close(expanded, expected[:1].expand(2, 3), rtol=1e-12, atol=0)
