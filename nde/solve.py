@@ -124,6 +124,8 @@ def solve_ode(
         )
     if save is not None and not callable(save):
         raise TypeError(f"save must be callable as save(t, y), but is {save!r}.")
+    for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):
+        validation.check_flag(flag, name)
     by_rows = bool(per_sample or dense or watched or forced or jumps or save is not None)
     relative = validation.check_tolerance(rtol, "rtol", structure)
     absolute = validation.check_tolerance(atol, "atol", structure)

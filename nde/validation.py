@@ -20,6 +20,7 @@ __all__ = [
     "check_adjoint",
     "check_controller",
     "check_field",
+    "check_flag",
     "check_limits",
     "check_times",
     "check_tolerance",
@@ -86,6 +87,12 @@ def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float
                 f"ts[{index}] = {before:.10g}, ts[{index + 1}] = {after:.10g}. Sort it."
             )
     return ts, times
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise TypeError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but is {value!r}.")
 
 
 def check_tolerance(value: Any, name: str, structure: StateStructure) -> float | Tensor:

@@ -55,7 +55,7 @@ class Event:
             raise TypeError(f"terminal must be True, False or a number of occurrences, but is {self.terminal!r}.")
         if self.terminal < 0:
             raise ValueError(f"terminal must not be negative, but is {self.terminal}.")
-        if self.direction not in (-1, 0, 1):
+        if isinstance(self.direction, bool) or self.direction not in (-1, 0, 1):
             raise ValueError(f"direction must be -1, 0 or 1, but is {self.direction!r}.")
         if isinstance(self.checks, bool) or not isinstance(self.checks, int) or self.checks < 0:
             raise ValueError(f"checks must be a whole number, zero or more, but is {self.checks!r}.")

@@ -306,3 +306,15 @@ def test_tolerances_above_the_rounding_of_the_state_do_not_warn() -> None:
     nde.solve_ode(decay, Y0.float(), (0.0, 0.1), rtol=1e-9, atol=1e-3)  # the absolute part decides
     nde.solve_ode(decay, Y0, (0.0, 0.1), rtol=1e-9, atol=1e-12)
     nde.solve_ode(decay, Y0.float(), (0.0, 0.1), rtol=1e-9, atol=1e-12, controller=nde.FixedStep(0.1))
+
+
+@pytest.mark.parametrize("name", ["per_sample", "dense", "local_errors", "throw"])
+@pytest.mark.parametrize("value", ["yes", 3, None])
+def test_flags_that_are_neither_true_nor_false(name: str, value) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be True or False"):
+        nde.solve_ode(lambda t, y: y, torch.ones(1), (0.0, 1.0), **{name: value})
+
+
+def test_directions_that_are_truth_values() -> None:
+    with pytest.raises(ValueError, match="direction must be -1, 0 or 1"):
+        nde.Event(lambda t, y: y, direction=True)

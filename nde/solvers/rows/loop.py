@@ -16,13 +16,14 @@ from torch import Tensor
 from nde.solvers.method import StepResult
 from nde.solvers.rows.clock import Clock, Move
 from nde.solvers.rows.control import row_control
+from nde.solvers.rows.due import DueOutputs
 from nde.solvers.rows.norms import RowMeasure, RowNorm, first_steps
 from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
 from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
 from nde.solvers.status import Failure, Status
-from nde.solvers.transforms import may_move, transforms_active
+from nde.solvers.transforms import transforms_active
 
 __all__ = ["solve_rows"]
 
@@ -60,11 +61,10 @@ class _RowSolve:
         self.pieces = Pieces()
         self.record = RowRecord(numpy.zeros(count, int), [Status.SUCCESS] * count, problem.times[:, 0].copy())
         self.watch = Watching(problem, self.stepper) if problem.events else None
-        self.next_output = numpy.ones(count, int)
-        self.has_inner_outputs = bool((problem.counts > 2).any())
         self.iterations = 0
         # what follows belongs to the rows at work, in their order
         self.clock = Clock(problem)
+        self.due = DueOutputs(problem, self.clock.directions)
         self.control = row_control(problem.controller, problem.method.error_order or 1, count)
         self.field, self.norm = problem.field, self.all_norm
         self.broken: Vector | None = None  # whose last attempts were not finite; None if no one's
@@ -201,8 +201,8 @@ class _RowSolve:
         pieces.measures.append(measure)
         pieces.chosen.append(chosen)
         self.record.steps.append(facts)
-        if self.has_inner_outputs and self.watch is None:
-            self._find_outputs(facts)
+        if self.watch is None:
+            self.due.find(facts)
         if self.keeps_more or facts.places.size or facts.end_places.size:
             self._accept_in_full(facts, chosen, result)
         elif chosen is None:
@@ -249,8 +249,7 @@ class _RowSolve:
         field = self.field if chosen is None else problem.field.of(facts.rows)
         if self.watch is not None:
             self.watch.look(field, facts, y, carry, done)
-            if self.has_inner_outputs:
-                self._find_outputs(facts)
+            self.due.find(facts)
         own = problem if field is problem.field else dataclasses.replace(problem, field=field)
         left = outcome(own, self.stepper, facts, y, done, shift, self.ts_shift)
         if problem.on_accept is not None:
@@ -278,38 +277,6 @@ class _RowSolve:
                 self.shift = self.shift.index_copy(0, index, left.shift)
         if self.watch is not None:
             self.watch.settle(facts, left.y1, chosen, len(self.clock.rows))
-
-    def _find_outputs(self, facts: RowStep) -> None:
-        """Find the output times that the steps reach; the first and the last need no row."""
-        rows, times = facts.rows, self.problem.times
-        last, direction = self.problem.counts[rows] - 1, self.clock.directions[rows]
-        pending = self.next_output[rows]
-        places, indices, thetas, end_places, end_indices = [], [], [], [], []
-        # at an event, an output is the state before the jump, as that of the dense output is
-        cut = numpy.zeros(len(rows), dtype=bool)
-        for hits in facts.hits:
-            cut[hits.places[hits.alters]] = True
-        # an output that only happens to lie at the end of a step does not move with it
-        still = not may_move(self.problem.ts)
-        while True:
-            safe = numpy.minimum(pending, last)
-            time = times[rows, safe]
-            reached = (pending < last) & ((time - facts.t1) * direction <= 0)
-            if not reached.any():
-                break
-            at_end = reached & (time == facts.t1) & ~cut & (still | (facts.anchors == safe))
-            inside = numpy.flatnonzero(reached & ~at_end)
-            places.append(inside)
-            indices.append(safe[inside])
-            thetas.append((time[inside] - facts.t[inside]) / facts.h[inside])
-            end_places.append(numpy.flatnonzero(at_end))
-            end_indices.append(safe[at_end])
-            pending = pending + reached
-        if places:
-            self.next_output[rows] = pending
-            facts.places, facts.indices = numpy.concatenate(places), numpy.concatenate(indices)
-            facts.thetas = numpy.concatenate(thetas)
-            facts.end_places, facts.end_indices = numpy.concatenate(end_places), numpy.concatenate(end_indices)
 
     def _begin_anew(self, places: Vector) -> None:
         """Compute the first stages of rows again."""
