@@ -18,8 +18,10 @@ from nde.solvers import (
     method_names,
     register_method,
 )
+from nde.solvers.brownian import BrownianPath
 
 __all__ = [
+    "BrownianPath",
     "Event",
     "FixedStep",
     "IController",

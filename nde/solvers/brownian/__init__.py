@@ -1,0 +1,6 @@
+"""Brownian motion for SDE solvers: a path determined by a seed that can be asked for any increment in any order."""
+
+from nde.solvers.brownian.chen import BrownianIncrement
+from nde.solvers.brownian.path import BrownianPath
+
+__all__ = ["BrownianIncrement", "BrownianPath"]

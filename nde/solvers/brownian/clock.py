@@ -1,0 +1,100 @@
+"""Where times lie on a path: the cell, and the quantum of the cell's tree.
+
+Host numbers where all rows share a time, tensors where each row has its own; both round alike. The path asks it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Clock"]
+
+# Times this far beyond the ends, as a fraction of the span, are taken for the ends: sums of steps miss them by
+# rounding.
+_SLACK = 1e-9
+
+
+class Clock:
+    """Finds times on a grid.
+
+    Args:
+        grid: Times between the cells.
+        quanta: Quanta of a cell.
+    """
+
+    def __init__(self, grid: np.ndarray, quanta: int) -> None:
+        self.times: list[float] = grid.tolist()
+        self.quanta = quanta
+        self._grid = grid
+        self._slack = _SLACK * (self.times[-1] - self.times[0])
+        self._tensor: Tensor | None = None
+
+    def place(self, time: float, name: str) -> tuple[int, int]:
+        """Return the cell of a time and its place there in quanta; the end of a cell is the start of the next.
+
+        Raises:
+            ValueError: The time is NaN or outside the path.
+        """
+        times = self.times
+        if not times[0] <= time <= times[-1]:
+            time = self._inside(time, name)
+        cell = bisect_right(times, time) - 1
+        if cell == len(times) - 1:
+            return cell, 0
+        start = times[cell]
+        # int(x + 0.5), not round(): the tensors' line below
+        quantum = math.floor((time - start) / (times[cell + 1] - start) * self.quanta + 0.5)
+        return (cell + 1, 0) if quantum == self.quanta else (cell, quantum)
+
+    def place_rows(self, times: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        """Return the same for a time per row, float64 of shape ``(rows,)``."""
+        grid = self.tensor(times.device)
+        outside = ~((times >= self.times[0]) & (times <= self.times[-1]))
+        if bool(outside.any()):
+            rows = outside.nonzero()[:, 0].tolist()
+            for row in rows:
+                self._inside(float(times[row]), f"{name}[{row}]")
+            times = times.clamp(self.times[0], self.times[-1])
+        cell = torch.searchsorted(grid, times, right=True) - 1
+        last = grid.shape[0] - 1
+        before = cell.clamp_max(last - 1)
+        start = grid[before]
+        quantum = ((times - start) / (grid[before + 1] - start) * float(self.quanta) + 0.5).floor().long()
+        next_cell = (quantum == self.quanta) | (cell == last)
+        return torch.where(next_cell, before + 1, cell), torch.where(next_cell, 0, quantum)
+
+    def time(self, cell: int, quantum: int) -> float:
+        """Return the time of a place."""
+        start = self.times[cell]
+        return start + (self.times[cell + 1] - start) * (quantum / self.quanta) if quantum else start
+
+    def rows_time(self, cell: Tensor, quantum: Tensor) -> Tensor:
+        """Return the time of a place per row; a place may be given as its cell's end."""
+        grid = self.tensor(cell.device)
+        full = quantum == self.quanta
+        cell, quantum = torch.where(full, cell + 1, cell), torch.where(full, 0, quantum)
+        start = grid[cell]
+        end = grid[(cell + 1).clamp_max(grid.shape[0] - 1)]
+        return start + (end - start) * (quantum.double() / float(self.quanta))
+
+    def tensor(self, device: torch.device) -> Tensor:
+        """Return the grid as a tensor."""
+        if self._tensor is None or self._tensor.device != device:
+            self._tensor = torch.from_numpy(self._grid).to(device)
+        return self._tensor
+
+    def _inside(self, time: float, name: str) -> float:
+        first, last = self.times[0], self.times[-1]
+        if math.isnan(time):
+            raise ValueError(f"{name} must be a time, but is NaN: the solver's step sizes may have become NaN before.")
+        if first - self._slack <= time <= last + self._slack:
+            return min(max(time, first), last)
+        raise ValueError(
+            f"{name} = {time:.10g} lies outside the path, which runs from t0 = {first:.10g} to t1 = {last:.10g}. "
+            "Build the path over the whole span of the solve."
+        )

@@ -1,0 +1,252 @@
+"""What a Brownian path draws with: cells, trees and areas of one plan, and the caches of all of them.
+
+Splits a query into parts of cells and whole cells and joins their numbers. Only the path makes one, and can forget it.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nde.solvers.brownian.areas import area_keys, correlated, levy_area
+from nde.solvers.brownian.cells import Cells
+from nde.solvers.brownian.chen import BrownianIncrement, join, join_weights, turned
+from nde.solvers.brownian.clock import Clock
+from nde.solvers.brownian.keys import cell_key, cell_keys, mix_host, seed_key
+from nde.solvers.brownian.plan import Plan
+from nde.solvers.brownian.tree import Tree
+
+__all__ = ["Engine"]
+
+Place = tuple[int, int]
+
+
+class Engine:
+    """Answers the queries of one path.
+
+    Args:
+        plan: The path.
+
+    Attributes:
+        known: Increments of the cells around the last query of a cell, by their times, with their tensors' version.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        normals = plan.normals()
+        self._key = seed_key(plan.seed)
+        self._tree = Tree(plan.depth, plan.count, normals)
+        self._cells = Cells(plan.grid, self._key, plan.count, normals)
+        self._clock = Clock(plan.grid, self._tree.quanta)
+        self._columns = normals.columns
+        self._factor = None if plan.factor is None else plan.factor.to(device=plan.device, dtype=plan.dtype)
+        self._has_area = plan.levy_area in ("davie", "foster")
+        if self._has_area:
+            m = plan.shape[-1] if len(plan.shape) > 1 else 1
+            self._area_normals = plan.normals(math.prod(plan.shape[1:-1]) * m * (m - 1) // 2)
+            self._area_key = mix_host(self._key + 1)
+        self.known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
+
+    def span(self, s: float, t: float) -> BrownianIncrement:
+        """Return the increment between two times that all rows share."""
+        start, end = (-s, -t) if self.plan.backwards else (s, t)
+        first, last = self._clock.place(start, "s"), self._clock.place(end, "t")
+        back = first > last
+        if back:
+            first, last = last, first
+        if first == last:
+            zeros = torch.zeros(
+                (self.plan.count, 1, self.plan.rows, self._columns), dtype=self.plan.dtype, device=self.plan.device
+            )
+            return self._finished(zeros, None, back)[0]
+        if first[1] == 0 and last == (first[0] + 1, 0):
+            return self._remember(first[0], back)
+        values = torch.stack(self._between(first, last)).unsqueeze(1)
+        area = None
+        if self._has_area:
+            length = self._clock.time(*last) - self._clock.time(*first)
+            numbers = (torch.tensor([self._number(place)], device=self.plan.device) for place in (first, last))
+            area = self._area(values, length, *numbers)
+        return self._finished(values, area, back)[0]
+
+    def _number(self, place: Place) -> int:
+        return place[0] * self._tree.quanta + place[1]
+
+    def _between(self, first: Place, last: Place) -> tuple[Tensor, ...]:
+        """Return the numbers of an interval that is no single cell."""
+        (cell, quantum), (last_cell, last_quantum) = first, last
+        if cell == last_cell:
+            return self._part(cell, quantum, last_quantum)
+        parts: list[tuple[tuple[Tensor, ...], float]] = []  # with the time where each one ends
+        if quantum:
+            parts.append((self._part(cell, quantum, self._tree.quanta), self._clock.times[cell + 1]))
+            cell += 1
+        if last_cell > cell:
+            parts.append((self._cells.span(cell, last_cell), self._clock.times[last_cell]))
+        if last_quantum:
+            parts.append((self._part(last_cell, 0, last_quantum), self._clock.time(*last)))
+        start = self._clock.time(*first)
+        values, reached = parts[0]
+        for part, end in parts[1:]:
+            values = join(values, part, join_weights((reached - start) / (end - start), self.plan.count))
+            reached = end
+        return values
+
+    def _part(self, cell: int, start: int, end: int) -> tuple[Tensor, ...]:
+        length = self._clock.times[cell + 1] - self._clock.times[cell]
+        return self._tree.span(cell_key(self._key, cell), self._cells.cell(cell), length, start, end)
+
+    def _area(self, values: Tensor, length: float | Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """Return areas of ``values`` of shape ``(count, intervals, rows, columns)``, given their places' numbers."""
+        shape = (values.shape[1], self.plan.rows, *(self.plan.shape[1:] or (1,)))
+        keys = area_keys(self._area_key, first, last)
+        return levy_area(
+            self.plan.levy_area, values[0].view(shape), values[1].view(shape), length, self._area_normals, keys
+        )
+
+    def _finished(self, values: Tensor, area: Tensor | None, back: bool) -> list[BrownianIncrement]:
+        """Return increments of the path's shape.
+
+        Args:
+            values: Shape ``(count, intervals, rows, columns)``.
+            area: Shape ``(intervals, rows, ..., m, m)``, where the path has areas; None for zero.
+            back: Whether the intervals are run backwards.
+        """
+        plan, intervals = self.plan, values.shape[1]
+        shape = plan.own_shape
+        if self._factor is not None:
+            values = correlated(values.view(plan.count, intervals, -1, plan.shape[-1]), self._factor)
+        if back:
+            values = turned(values)
+        numbers = [value.unbind(0) for value in values.view(plan.count, intervals, *shape).unbind(0)]
+        areas: tuple[Tensor | None, ...] = (None,) * intervals
+        if self._has_area:
+            m = plan.shape[-1]
+            if area is None:
+                area = values.new_zeros((intervals, *shape, m)) if len(shape) else values.new_zeros((intervals, m, m))
+            elif self._factor is not None:
+                area = correlated(correlated(area, self._factor).transpose(-1, -2), self._factor).transpose(-1, -2)
+            area = -area if back else area
+            areas = area.view(intervals, *shape, m).unbind(0)
+        if plan.levy_area == "none":
+            return [BrownianIncrement(w) for w in numbers[0]]
+        if plan.count == 2:
+            return [BrownianIncrement(w, h, None, a) for w, h, a in zip(*numbers, areas, strict=True)]
+        return [BrownianIncrement(w, h, k) for w, h, k in zip(*numbers, strict=True)]
+
+    def _remember(self, cell: int, back: bool) -> BrownianIncrement:
+        """Finish a whole chunk of cells, so that the next queries only look their increments up."""
+        chunk = self._cells.chunk(cell)
+        cells = chunk.values.shape[1]
+        places = torch.arange(chunk.first, chunk.first + cells, device=self.plan.device) * self._tree.quanta
+        area = None
+        if self._has_area:
+            lengths = torch.from_numpy(np.diff(chunk.times)).to(self.plan.device)
+            lengths = lengths.reshape(-1, *(1,) * max(len(self.plan.shape), 2))
+            area = self._area(chunk.values, lengths, places, places + self._tree.quanta)
+        increments = self._finished(chunk.values, area, back)
+        version = increments[0].w._version
+        times = self._clock.times[chunk.first : chunk.first + cells + 1]
+        if self.plan.backwards:
+            times = [-time for time in times]
+        pairs = ((later, time) if back else (time, later) for time, later in pairwise(times))
+        self.known = {pair: (increment, version) for pair, increment in zip(pairs, increments, strict=True)}
+        return increments[cell - chunk.first]
+
+    def rows(self, s: Tensor, t: Tensor) -> BrownianIncrement:
+        """Return an increment per row, given times of shape ``(rows,)``: for each row what ``span`` gives for it."""
+        tree, plan = self._tree, self.plan
+        start, end = (-s, -t) if plan.backwards else (s, t)
+        a, b = self._clock.place_rows(start, "s"), self._clock.place_rows(end, "t")
+        back = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
+        cell, quantum = (torch.where(back, y, x) for x, y in zip(a, b, strict=True))
+        last_cell, last_quantum = (torch.where(back, x, y) for x, y in zip(a, b, strict=True))
+        one_cell = cell == last_cell
+        joined = JoinedRows(plan.count, self._clock.rows_time(cell, quantum))
+        # the first part lies in a cell and does not fill it; then come whole cells; then the beginning of the last one
+        stop = torch.where(one_cell, last_quantum, tree.quanta)
+        used = torch.where(one_cell, quantum < last_quantum, quantum > 0)
+        joined.add(self._row_parts(cell, quantum, stop, used), used, self._clock.rows_time(cell, stop))
+        first = torch.where(quantum > 0, cell + 1, cell)
+        used = last_cell > first
+        if bool(used.any()):
+            joined.add(self._row_cells(first, last_cell, used), used, self._clock.rows_time(last_cell, 0 * last_cell))
+        used = ~one_cell & (last_quantum > 0)
+        if bool(used.any()):
+            parts = self._row_parts(last_cell, torch.zeros_like(last_quantum), last_quantum, used)
+            joined.add(parts, used, self._clock.rows_time(last_cell, last_quantum))
+        values = joined.values.unsqueeze(1)
+        area = None
+        if self._has_area:
+            numbers = (place[0] * tree.quanta + place[1] for place in ((cell, quantum), (last_cell, last_quantum)))
+            lengths = joined.reached - joined.start
+            lengths = lengths.reshape(1, -1, *(1,) * max(len(plan.shape) - 1, 1))
+            area = self._area(values, lengths, *(number.unsqueeze(0) for number in numbers))
+            area = torch.where((joined.reached == joined.start).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
+        forwards, backwards = (self._finished(values, area, way)[0] for way in (False, True))
+        sides = back.reshape(-1, *(1,) * (len(plan.own_shape) - 1))
+        chosen: list[Any] = []
+        for name in ("w", "h", "k", "a"):
+            one, other = getattr(forwards, name), getattr(backwards, name)
+            wide = sides.unsqueeze(-1) if name == "a" else sides
+            chosen.append(None if one is None else torch.where(wide, other, one))
+        return BrownianIncrement(*chosen)
+
+    def _row_parts(self, cell: Tensor, start: Tensor, end: Tensor, used: Tensor) -> Tensor:
+        """Return the numbers of a part of a cell per row; of any part where not ``used``."""
+        cell = cell.clamp_max(len(self._clock.times) - 2)
+        start, end = torch.where(used, start, 0), torch.where(used, end, 1)
+        grid = self._clock.tensor(cell.device)
+        lengths = grid[cell + 1] - grid[cell]
+        keys = cell_keys(self._key, cell)
+        return torch.stack(self._tree.span_rows(keys, self._cells.cell_rows(keys, lengths), lengths, start, end))
+
+    def _row_cells(self, first: Tensor, last: Tensor, used: Tensor) -> Tensor:
+        """Return sums over whole cells per row, zero where not ``used``; rows with the same cells share the work."""
+        values = torch.zeros(
+            (self.plan.count, *self._cells.cell(0)[0].shape), dtype=self.plan.dtype, device=first.device
+        )
+        ranges, member = torch.stack([first, last], 1).unique(dim=0, return_inverse=True)
+        for index, (begin, stop) in enumerate(ranges.tolist()):
+            chosen = (member == index) & used
+            if begin < stop and bool(chosen.any()):
+                for value, total in zip(self._cells.span(begin, stop), values, strict=True):
+                    total[chosen] = value[chosen]
+        return values
+
+
+class JoinedRows:
+    """Joins parts of intervals row by row, each where it is used.
+
+    Args:
+        count: Numbers of an increment.
+        start: Where the rows' intervals begin, float64, shape ``(rows,)``.
+
+    Attributes:
+        values: The numbers so far, shape ``(count, rows, columns)``.
+        reached: Where they end.
+    """
+
+    def __init__(self, count: int, start: Tensor) -> None:
+        self.values: Tensor
+        self.start = start
+        self.reached = start
+        self._count = count
+
+    def add(self, part: Tensor, used: Tensor, end: Tensor) -> None:
+        """Join the next part to the rows that have it."""
+        column = used.unsqueeze(1)
+        if not hasattr(self, "values"):
+            self.values = torch.where(column, part, 0.0)
+        else:
+            weights = join_weights((self.reached - self.start) / (end - self.start), self._count)
+            weights = tuple(weight.to(part.dtype).unsqueeze(1) for weight in weights)
+            both = torch.stack(join(self.values.unbind(0), part.unbind(0), weights))
+            begun = (self.reached > self.start).unsqueeze(1)
+            self.values = torch.where(column, torch.where(begun, both, part), self.values)
+        self.reached = torch.where(used, end, self.reached)

@@ -1,0 +1,210 @@
+"""The Brownian path that SDE solvers ask for increments.
+
+Puts the parts together: the grid's cells, the trees inside them, the areas. Nothing here is recorded by autograd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.brownian import checks
+from nde.solvers.brownian.chen import BrownianIncrement
+from nde.solvers.brownian.engine import Engine
+from nde.solvers.brownian.plan import Plan
+
+__all__ = ["BrownianPath"]
+
+# levels of the tree below a cell: its leaves are a billionth of it
+_DEPTH = 30
+
+
+class BrownianPath:
+    """A sample path of Brownian motion, determined by a seed, that can be asked for any increment in any order.
+
+    The path is a pure function of its arguments: each normal number behind it is computed from the seed, its row and
+    its place in time by integer arithmetic. No generator has a state, no query changes what another one returns, a part
+    of the rows has the numbers that it has in the whole, and the bits of those integers are the same on every device
+    (the logarithm and the cosine that make them normal may differ in the last digit between devices).
+
+    Inside a cell of ``grid``, a tree of Brownian bridges divides time by two until its leaves are no longer than
+    ``tol``. Times are rounded to 1/1024 of a leaf, which also takes ``0.1 + 0.2`` for ``0.3``. Any finite set of times
+    in different leaves has exactly the law of Brownian motion, and so has each time alone; two times in one leaf see a
+    smooth path.
+
+    A query of a whole cell costs little more than drawing normal numbers; let ``grid`` be the steps of a solver whose
+    steps are known. A query of other times draws once per level of the tree, and once more per level for an end that is
+    neither a cell's nor one of the last queries'.
+
+    Args:
+        t0, t1: The span, ``t0 < t1``.
+        shape: Shape of an increment. The first axis is the batch: rows can be asked for each with its own times, or be
+            selected by ``path[index]``.
+        seed: An integer of any size. Paths of two seeds are independent.
+        grid: Times from ``t0`` to ``t1``, increasing, shape ``(cells + 1,)``, that divide the span into cells; default
+            one cell. Another grid is another path.
+        levy_area: What an increment holds: "none" (``w``), "space-time" (``w, h``), "space-time-time" (``w, h, k``), or
+            "davie" or "foster" (``w, h`` and an approximate ``a``). Each is another path.
+        covariance: Positive semi-definite ``(m, m)``: the entries of the last axis have it per unit of time. The path
+            is that of independent entries times its Cholesky factor (its symmetric root, where it is singular).
+        dtype: float32 or float64; default torch's default. The two do not have the same path but for rounding: they do,
+            up to that.
+        device: Where the increments are.
+        tol: Length of time of the leaves; default a cell's length times ``2 ** -30``.
+
+    Raises:
+        TypeError, ValueError: An argument is none of these.
+
+    References:
+        Jelincic, Foster, Kidger (2024), "Single-seed generation of Brownian paths and integrals for adaptive and high
+        order SDE solvers"; Foster, Lyons, Oberhauser (2020), "An optimal polynomial approximation of Brownian motion";
+        Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators".
+    """
+
+    def __init__(
+        self,
+        t0: float,
+        t1: float,
+        shape: tuple[int, ...] | int,
+        *,
+        seed: int,
+        grid: Any = None,
+        levy_area: str = "none",
+        covariance: Tensor | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        tol: float | None = None,
+    ) -> None:
+        times = checks.check_grid(t0, t1, grid)
+        sizes = checks.check_shape(shape)
+        self._plan = Plan(
+            grid=times,
+            shape=sizes,
+            row_ids=None,
+            single=False,
+            seed=checks.check_seed(seed),
+            levy_area=checks.check_levy_area(levy_area, sizes),
+            factor=checks.check_covariance(covariance, sizes),
+            depth=checks.check_depth(tol, times, _DEPTH),
+            dtype=checks.check_dtype(dtype),
+            device=checks.check_device(device),
+            backwards=False,
+        )
+        self._engine: Engine | None = None
+        self._known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
+
+    def __call__(self, s: float | Tensor, t: float | Tensor) -> BrownianIncrement:
+        """Return the increment from ``s`` to ``t``.
+
+        Args:
+            s, t: Times of the span: numbers, or tensors of shape ``(rows,)`` or ``(rows, 1)`` with a time per row,
+                which get what each row would get by itself. Where ``s > t``, the path is run backwards: see
+                ``BrownianIncrement``.
+
+        Raises:
+            TypeError: They are no real numbers.
+            ValueError: They are NaN, outside the span, or of a shape that is none of these.
+        """
+        found = self._known.get((s, t)) if type(s) is float and type(t) is float else None
+        if found is not None and found[0].w._version == found[1]:  # nobody has written to it
+            return found[0]
+        return self._ask(s, t)
+
+    def _ask(self, s: Any, t: Any) -> BrownianIncrement:
+        # tensors made in inference mode could not be kept for a training step
+        with torch.inference_mode(False), torch.no_grad():
+            if self._engine is None:
+                self._engine = Engine(self._plan)
+            rows = any(isinstance(time, Tensor) and time.dim() > 0 for time in (s, t))
+            if rows:
+                return self._engine.rows(
+                    *(checks.check_row_times(time, name, self._plan) for time, name in ((s, "s"), (t, "t")))
+                )
+            increment = self._engine.span(checks.check_time(s, "s"), checks.check_time(t, "t"))
+            self._known = self._engine.known
+            return increment
+
+    @property
+    def t0(self) -> float:
+        """Start of the span."""
+        return float(-self._plan.grid[-1] if self._plan.backwards else self._plan.grid[0])
+
+    @property
+    def t1(self) -> float:
+        """End of the span."""
+        return float(-self._plan.grid[0] if self._plan.backwards else self._plan.grid[-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an increment."""
+        return self._plan.own_shape
+
+    @property
+    def seed(self) -> int:
+        """The seed."""
+        return self._plan.seed
+
+    @property
+    def levy_area(self) -> str:
+        """The kind of Levy area of its increments."""
+        return self._plan.levy_area
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The increments' dtype."""
+        return self._plan.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The increments' device."""
+        return self._plan.device
+
+    @classmethod
+    def _of(cls, plan: Plan) -> BrownianPath:
+        path = cls.__new__(cls)
+        path.__setstate__({"plan": plan})
+        return path
+
+    def rows(self, index: Any) -> BrownianPath:
+        """Return the path of some rows, with the numbers that they have in this one.
+
+        Args:
+            index: A row's number, which takes the batch axis away; or a slice, a list or a tensor of numbers, or a
+                mask.
+        """
+        return self._of(self._plan.select(index))
+
+    def __getitem__(self, index: Any) -> BrownianPath:
+        return self.rows(index)
+
+    def reversed(self) -> BrownianPath:
+        """Return the path run backwards, ``V(r) = W(-r)`` from ``-t1`` to ``-t0``.
+
+        ``path.reversed()(a, b)`` equals ``path(-a, -b)``. It is again a Brownian path, for a solver that only runs
+        forwards.
+        """
+        return self._of(replace(self._plan, backwards=not self._plan.backwards))
+
+    def to(self, device: torch.device | str) -> BrownianPath:
+        """Return the path on another device."""
+        return self._of(replace(self._plan, device=checks.check_device(device)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"plan": self._plan}  # all else can be drawn again
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._plan = state["plan"]
+        self._engine = None
+        self._known = {}
+
+    def __repr__(self) -> str:
+        plan = self._plan
+        cells = f", cells={plan.grid.shape[0] - 1}" if plan.grid.shape[0] > 2 else ""
+        covariance = ", covariance=..." if plan.factor is not None else ""
+        return (
+            f"BrownianPath(t0={self.t0:g}, t1={self.t1:g}, shape={self.shape}, seed={plan.seed}{cells}, "
+            f"levy_area={plan.levy_area!r}{covariance}, dtype={plan.dtype}, device={str(plan.device)!r})"
+        )

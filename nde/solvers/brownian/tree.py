@@ -1,0 +1,169 @@
+"""The trees of Brownian bridges inside the cells: increments over any part of a cell.
+
+A virtual Brownian tree (Jelincic, Foster, Kidger 2024): a node's normal numbers are a function of its key, so the path
+is defined everywhere before anything is drawn. An increment is one weighted sum over the nodes on the ways to its two
+ends, all drawn at once; the last ways are kept. The path asks it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nde.solvers.brownian.chen import root
+from nde.solvers.brownian.keys import node_keys
+from nde.solvers.brownian.normals import Normals
+from nde.solvers.brownian.sums import GROUP, weighted_sum
+from nde.solvers.brownian.weights import LEAF_BITS, Table, row_weights, span_weights
+
+__all__ = ["Tree"]
+
+# Ways kept: an adaptive solver begins where it ended, or tries again from where it began.
+_WAYS = 4
+# the place of a number is 4 times its node's, plus its component: room for three
+_COMPONENTS = 4
+
+
+class Tree:
+    """Draws increments over parts of cells.
+
+    Args:
+        depth: Levels of the tree below a cell.
+        count: Numbers of an increment: 1, 2 or 3 for (w), (w, h), (w, h, k).
+        normals: Draws the numbers of the rows.
+    """
+
+    def __init__(self, depth: int, count: int, normals: Normals) -> None:
+        self.depth = depth
+        self.count = count
+        self.quanta = 1 << (depth + LEAF_BITS)
+        self._normals = normals
+        levels = np.arange(depth + 1, dtype=np.int64)
+        self._levels = levels
+        self._scales = 2.0 ** (-0.5 * levels)
+        self._sizes = np.int64(1) << (depth + LEAF_BITS - levels)
+        self._components = np.arange(count, dtype=np.int64)
+        self._ways: list[tuple[int, int, Tensor]] = []
+        self._row_constants: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def span(self, cell_key: int, cell: tuple[Tensor, ...], length: float, start: int, end: int) -> tuple[Tensor, ...]:
+        """Return the numbers of a part of a cell.
+
+        Args:
+            cell_key: The cell's key.
+            cell: Its own numbers, shapes ``(rows, columns)``.
+            length: Its length.
+            start, end: The part in quanta of the cell, ``start < end``.
+        """
+        weights = span_weights(start, end, self.depth, self.count, self._scales, self._sizes)
+        parts: list[list[Tensor] | Tensor] = [self._mean(cell, weights.mean)]
+        levels, start_levels = weights.end.shape[0], weights.start.shape[0]
+        end_leaf, start_leaf = (end - 1) >> LEAF_BITS, start >> LEAF_BITS
+        scale = root(length)
+        if levels or start_levels:
+            stop = weights.start_from + start_levels if start_levels else 0
+            to_end, to_start = self._both(cell_key, end_leaf, levels, start_leaf, stop)
+            if levels:
+                parts.append(weighted_sum(to_end[:levels], self._tensor(weights.end * scale)))
+            if start_levels:
+                # whole groups, so that the order of the additions is that of a sum over all levels
+                first = weights.start_from - weights.start_from % GROUP
+                table = np.concatenate(
+                    [np.zeros((weights.start_from - first, *weights.start.shape[1:])), weights.start]
+                )
+                parts.append(weighted_sum(to_start[first:stop], self._tensor(table * scale)))
+        return self._total(parts)
+
+    def span_rows(
+        self, cell_keys: Tensor, cells: tuple[Tensor, ...], lengths: Tensor, start: Tensor, end: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Return the numbers of a part of a cell per row; each row's are those that ``span`` gives for it.
+
+        Args:
+            cell_keys: Each row's cell's key, int64, shape ``(rows,)``.
+            cells: The cells' numbers, shapes ``(rows, columns)``.
+            lengths: Their lengths, float64, shape ``(rows,)``.
+            start, end: The parts in quanta, int64, shape ``(rows,)``, ``start < end``.
+        """
+        if self._row_constants is None or self._row_constants[0].device != start.device:
+            arrays = (self._scales, self._sizes, self._levels)
+            scales, sizes, levels = (torch.from_numpy(array).to(start.device).unsqueeze(1) for array in arrays)
+            self._row_constants = scales, sizes, levels
+        scales, sizes, levels = self._row_constants
+        weights = row_weights(start, end, self.depth, self.count, scales, sizes)
+        scale = root(lengths)
+        mean: Table = [[value.to(cells[0].dtype).unsqueeze(1) for value in values] for values in weights.mean]
+        parts: list[list[Tensor] | Tensor] = [self._mean(cells, mean)]
+        for leaf, table in (((end - 1) >> LEAF_BITS, weights.end), (start >> LEAF_BITS, weights.start)):
+            places = (leaf >> (self.depth - levels)) + (1 << levels)
+            numbers = places.unsqueeze(1) * _COMPONENTS + torch.arange(self.count, device=leaf.device).unsqueeze(1)
+            keys = node_keys(cell_keys, numbers)
+            drawn = self._normals.draw(keys.flatten(0, 1)).unflatten(0, (self.depth + 1, self.count))
+            parts.append(weighted_sum(drawn, (table * scale).to(drawn.dtype).unsqueeze(-1)))
+        return self._total(parts)
+
+    def _mean(self, cell: tuple[Tensor, ...], table: Table) -> list[Tensor]:
+        """Return the path's mean given the cell's numbers; a number weighs in those up to its own order."""
+        values = []
+        for value in range(self.count):
+            total = cell[value] * table[value][value]
+            for condition in range(value + 1, self.count):
+                total += cell[condition] * table[condition][value]
+            values.append(total)
+        return values
+
+    def _total(self, parts: list[list[Tensor] | Tensor]) -> tuple[Tensor, ...]:
+        totals = list(parts[0])
+        for part in parts[1:]:
+            for value, total in enumerate(totals):
+                total += part[value]
+        return tuple(totals)
+
+    def _tensor(self, weights: np.ndarray) -> Tensor:
+        table = torch.from_numpy(weights).to(self._normals.dtype)
+        return table.to(self._normals.device).unsqueeze(-1).unsqueeze(-1)
+
+    def _both(
+        self, cell_key: int, end_leaf: int, levels: int, start_leaf: int, start_levels: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the normals on the ways to two leaves, at least as many levels as asked for."""
+        wanted = [(end_leaf, levels), (start_leaf, start_levels)]
+        known: list[tuple[Tensor | None, int]] = []
+        places = []
+        for leaf, count in wanted:
+            way, common = None, 0
+            for key, other, kept in self._ways:
+                if key == cell_key:
+                    shared = min(self.depth - (leaf ^ other).bit_length() + 1, kept.shape[0], count)
+                    if shared > common:
+                        way, common = kept, shared
+            known.append((way, common))
+            places.append(self._places(leaf, common, count))
+        # where both ways are new, the second begins as the first does
+        fork = min(self.depth - (end_leaf ^ start_leaf).bit_length() + 1, levels, start_levels)
+        if fork > known[1][1]:
+            known[1] = (None, fork)
+            places[1] = self._places(start_leaf, fork, start_levels)
+        split = places[0].shape[0]
+        numbers = np.concatenate(places)
+        keys = node_keys(cell_key, torch.from_numpy(numbers.reshape(-1)).to(self._normals.device))
+        drawn = self._normals.draw(keys).unflatten(0, (numbers.shape[0], self.count))
+        ways: list[Tensor] = []
+        for index, (way, common) in enumerate(known):
+            leaf, count = wanted[index]
+            if way is None and common:
+                way = ways[0]
+            if common == count:
+                ways.append(drawn[:0] if way is None else way)
+                continue
+            new = drawn[split:] if index else drawn[:split]
+            ways.append(new if way is None else torch.cat([way[:common], new]))
+            self._ways.insert(0, (cell_key, leaf, ways[-1]))
+        del self._ways[_WAYS:]
+        return ways[0], ways[1]
+
+    def _places(self, leaf: int, first: int, stop: int) -> np.ndarray:
+        levels = self._levels[first:stop]
+        nodes = (leaf >> (self.depth - levels)) + (np.int64(1) << levels)
+        return nodes[:, None] * _COMPONENTS + self._components
