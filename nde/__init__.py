@@ -3,6 +3,7 @@
 from nde import regularize
 from nde.models import NeuralODE, NeuralODEOutput
 from nde.solve import solve_ode
+from nde.solve_sde import solve_sde
 from nde.solvers import (
     Event,
     FixedStep,
@@ -39,4 +40,5 @@ __all__ = [
     "register_method",
     "regularize",
     "solve_ode",
+    "solve_sde",
 ]

@@ -26,7 +26,7 @@ from nde.solvers.status import SolverError
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import NO_VMAP, has_batched
 
-__all__ = ["solve_ode"]
+__all__ = ["finished", "solve_ode"]
 
 
 def solve_ode(
@@ -133,8 +133,7 @@ def solve_ode(
     no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
     control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
-    if not isinstance(args, tuple):
-        raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
+    validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)
     if by_rows:
@@ -142,7 +141,7 @@ def solve_ode(
             field, y0, ts, args, chosen, control, relative, absolute,
             max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, norm, save,
         )  # fmt: skip
-        return _finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
+        return finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     problem = Problem(
@@ -161,10 +160,10 @@ def solve_ode(
         local_errors,
         norm,
     )
-    return _finished(chosen_adjoint.solve(problem), structure, throw)
+    return finished(chosen_adjoint.solve(problem), structure, throw)
 
 
-def _finished(solution: Solution, structure: StateStructure, throw: bool) -> Solution:
+def finished(solution: Solution, structure: StateStructure, throw: bool) -> Solution:
     """Return a solution after warnings and errors about it."""
     validation.warn_below_rounding(structure, solution.accuracy, stacklevel=4)
     if throw and solution.failure is not None:

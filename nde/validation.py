@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from nde.solvers.structure import StateStructure
 
 __all__ = [
     "check_adjoint",
+    "check_args",
+    "check_choice",
     "check_controller",
     "check_field",
     "check_flag",
@@ -32,13 +34,26 @@ __all__ = [
 _ROUNDING_UNITS = 50
 
 
-def check_field(field: Any) -> None:
+def check_field(field: Any, name: str = "field") -> None:
     """Raise TypeError unless ``field`` can be called."""
     if not callable(field):
         raise TypeError(
-            f"field must be callable as field(t, y, *args), but is a {type(field).__name__}. "
+            f"{name} must be callable as {name}(t, y, *args), but is a {type(field).__name__}. "
             "Pass a function, a lambda or an nn.Module."
         )
+
+
+def check_args(args: Any) -> None:
+    """Raise TypeError unless further arguments come as a tuple."""
+    if not isinstance(args, tuple):
+        raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
+
+
+def check_choice(value: Any, known: Sequence[str], name: str) -> None:
+    """Raise ValueError unless ``value`` is one of some names."""
+    if value not in known:
+        hint = suggestion(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"{name}={value!r} is not known.{hint} Choose one of: {', '.join(map(repr, known))}.")
 
 
 def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float, ...]]:

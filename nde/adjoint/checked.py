@@ -17,7 +17,7 @@ __all__ = ["check_rows", "checked"]
 def checked(field: VectorField, targets: Sequence[Tensor], adjoint: str) -> VectorField:
     """Return the field; its first evaluation raises RuntimeError where a tensor that needs a gradient was missed."""
     fresh = field.fresh()
-    fresh.check = lambda value, given, again: _check(value, [*given, *targets], adjoint, again)
+    fresh.watch(lambda value, given, again: _check(value, [*given, *targets], adjoint, again))
     return fresh
 
 

@@ -51,7 +51,7 @@ class Controller(ABC):
     stretch: float
 
     @abstractmethod
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         """Return a fresh state for a method whose error is proportional to ``h ** error_order``."""
 
     def first_step(self) -> float | None:
@@ -62,7 +62,7 @@ class Controller(ABC):
         """Return times that steps must end on; None for the output times."""
         return ()
 
-    def set_point(self, error_order: int) -> float | None:
+    def set_point(self, error_order: float) -> float | None:
         """Return the error ratio at which the step size stays constant; None if it never changes."""
         return None
 
@@ -118,7 +118,7 @@ class PIDController(Controller):
         if self.initial is not None and not 0 < self.initial < math.inf:
             raise ValueError(f"initial must be a positive finite step size, but is {self.initial}.")
 
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         """See `Controller.begin`."""
         return _PIDState(self, error_order)
 
@@ -126,7 +126,7 @@ class PIDController(Controller):
         """See `Controller.first_step`."""
         return self.initial
 
-    def set_point(self, error_order: int) -> float:
+    def set_point(self, error_order: float) -> float:
         """Return ``safety ** (error_order / i)``; see `Controller.set_point`."""
         return float(self.safety ** (error_order / self.i))
 
@@ -148,7 +148,7 @@ class PIController(PIDController):
 
 
 class _PIDState(ControllerState):
-    def __init__(self, controller: PIDController, error_order: int) -> None:
+    def __init__(self, controller: PIDController, error_order: float) -> None:
         gains = controller
         self._controller = controller
         self._order = error_order
@@ -199,7 +199,7 @@ class FixedStep(Controller):
         if not 0 < self.size < math.inf:
             raise ValueError(f"size must be positive and finite, but is {self.size}.")
 
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         """See `Controller.begin`."""
         return _Constant(self.size)
 
@@ -237,7 +237,7 @@ class StepTo(Controller):
                 raise ValueError(f"times must be finite, but times[{index}] is {time}.")
         object.__setattr__(self, "times", times)
 
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         """See `Controller.begin`."""
         return _Constant(math.inf)
 

@@ -30,7 +30,7 @@ class ExplicitRungeKutta(Method):
         error_order: Exponent of ``h`` in its error estimate, where that is not the lowest embedded order plus one.
     """
 
-    def __init__(self, name: str, tableau: ButcherTableau, error_order: int | None = None) -> None:
+    def __init__(self, name: str, tableau: ButcherTableau, error_order: float | None = None) -> None:
         self.name = name
         self.uses_tapes = True
         self.rows = True

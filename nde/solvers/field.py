@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solvers.structure import StateStructure
+from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
 __all__ = ["Check", "VectorField", "checked_value"]
@@ -29,7 +29,6 @@ class VectorField:
 
     Attributes:
         evaluations: Number of calls so far.
-        check: Called with the first value, on the tape, the tensors that it was given, and how to evaluate once more.
     """
 
     def __init__(self, function: Callable[..., Any], structure: StateStructure, args: tuple[Any, ...] = ()) -> None:
@@ -37,7 +36,7 @@ class VectorField:
         self.structure = structure
         self.args = args
         self.evaluations = 0
-        self.check: Check | None = None
+        self._check: Check | None = None
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
@@ -53,6 +52,10 @@ class VectorField:
     def fresh(self) -> VectorField:
         """Return the same field with a count of its own."""
         return VectorField(self.function, self.structure, self.args)
+
+    def watch(self, check: Check) -> None:
+        """Have a check called with the first value, on the tape, what it was given, and how to evaluate once more."""
+        self._check = check
 
     def take(self) -> Sequence[Any]:
         """Hand over the evaluations since the last call; empty unless they keep their tapes (`nde.solvers.tape`)."""
@@ -75,16 +78,12 @@ class VectorField:
             TypeError: The field returned something of another structure or dtype.
             ValueError: The field returned another shape, or a tensor on another device.
         """
-        if self.check is not None:
-            check, self.check = self.check, None
+        if self._check is not None:
+            check, self._check = self._check, None
             return checked_value(check, self, t, y)
         self.evaluations += 1
-        if isinstance(t, Tensor):
-            time = t.to(dtype=self._time_dtype, device=self._device)
-        else:
-            time = torch.full((), t, dtype=self._time_dtype, device=self._device)
+        time, state = self.arguments(t, y)
         shape = self._shape
-        state = self.structure.unflatten(y) if shape is None else y.view(shape)
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
@@ -98,6 +97,15 @@ class VectorField:
         else:
             flat = self.structure.flatten(value, "the value of field(t, y)")
         return self._unshared(flat) if self._copies or self.evaluations <= 2 else flat
+
+    def arguments(self, t: float | Tensor, y: Tensor) -> tuple[Tensor, State]:
+        """Return a time and a flat state as the user's functions see them."""
+        if isinstance(t, Tensor):
+            time = t.to(dtype=self._time_dtype, device=self._device)
+        else:
+            time = torch.full((), t, dtype=self._time_dtype, device=self._device)
+        shape = self._shape
+        return time, self.structure.unflatten(y) if shape is None else y.view(shape)
 
     def _unshared(self, value: Tensor) -> Tensor:
         """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""

@@ -15,7 +15,7 @@ __all__ = ["first_step"]
 
 @torch.no_grad()
 def first_step(
-    field: VectorField, norm: ErrorNorm, t: float, span: float, y: Tensor, slope: Tensor, error_order: int
+    field: VectorField, norm: ErrorNorm, t: float, span: float, y: Tensor, slope: Tensor, error_order: float
 ) -> tuple[float, float]:
     """Return a positive size for the first step, at the cost of one evaluation.
 

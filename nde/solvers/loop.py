@@ -113,6 +113,8 @@ def accepted_steps(
             size = min(size, problem.dt_max)
             lands = (landing - t) * direction <= min(size * stretch, longest)
             t1, end_anchor = (landing, landing_anchor) if lands else (t + direction * size, anchor)
+            if problem.snap is not None and not lands:
+                t1 = problem.snap(t, t1)
             h = t1 - t
             if not lands and (abs(h) < max(problem.dt_min, _SMALLEST_STEP) or abs(h) <= 4 * math.ulp(t)):
                 return fail(Status.NON_FINITE if broken else Status.STEP_UNDERFLOW, h)

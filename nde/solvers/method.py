@@ -141,7 +141,7 @@ class Method(ABC):
 
     name: str
     order: int
-    error_order: int | None = None
+    error_order: float | None = None
     interpolation_order: int = 0
     has_stiffness: bool = False
     stability: float | None = None

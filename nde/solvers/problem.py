@@ -34,6 +34,8 @@ class Problem:
         dt_min, dt_max: Limits on the step size; below ``dt_min`` the solve fails.
         keep_local_errors: Whether the error vector of every step is an output.
         norm: Norm of a state of scaled errors, a 0-d tensor; None for the root mean square.
+        lands: Whether steps end on every output time.
+        snap: Moves the end of a step, ``(t, t1) -> t1``, where some times are cheaper than others; None to leave it.
     """
 
     field: VectorField
@@ -50,6 +52,8 @@ class Problem:
     dt_max: float
     keep_local_errors: bool
     norm: Callable[[Any], Tensor] | None = None
+    lands: bool = False
+    snap: Callable[[float, float], float] | None = None
 
     def error_norm(self) -> ErrorNorm:
         """Return the norm of error estimates."""
@@ -61,9 +65,8 @@ class Problem:
         """Return the times that steps must end on, in order, each with the index of the output time that it is."""
         asked = self.controller.landings()
         last = len(self.times) - 1
-        if asked is None:
-            return list(zip(self.times[1:], range(1, last + 1), strict=True))
         low, high = sorted((self.times[0], self.times[-1]))
-        inner = sorted({float(time) for time in asked if low < time < high}, reverse=self.times[-1] < self.times[0])
-        constants: list[tuple[float, int | None]] = [(time, None) for time in inner]
-        return [*constants, (self.times[-1], last)]
+        ends: dict[float, int | None] = {float(time): None for time in asked or () if low < time < high}
+        outputs = range(1, last + 1) if asked is None or self.lands else (last,)
+        ends.update((self.times[index], index) for index in outputs)
+        return sorted(ends.items(), reverse=self.times[-1] < self.times[0])

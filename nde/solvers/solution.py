@@ -81,7 +81,7 @@ class Steps:
     error: Tensor | None
     stiffness: Tensor | None
     local_error: State | None
-    error_order: int | None
+    error_order: float | None
     set_point: float | None
     stability: float | None
     sample: Tensor | None = None

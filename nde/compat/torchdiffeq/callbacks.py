@@ -110,7 +110,7 @@ class _ObservedController(Controller):
         self.adaptive = controller.adaptive
         self.stretch = controller.stretch
 
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         return _ObservedState(self._controller.begin(error_order), self._callbacks)
 
     def first_step(self) -> float | None:
@@ -119,7 +119,7 @@ class _ObservedController(Controller):
     def landings(self) -> Sequence[float] | None:
         return self._controller.landings()
 
-    def set_point(self, error_order: int) -> float | None:
+    def set_point(self, error_order: float) -> float | None:
         return self._controller.set_point(error_order)
 
 

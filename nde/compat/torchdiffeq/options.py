@@ -25,7 +25,7 @@ class _AcceptingController(PIDController):
 
     smallest: float = 0.0
 
-    def begin(self, error_order: int) -> ControllerState:
+    def begin(self, error_order: float) -> ControllerState:
         return _Accepting(super().begin(error_order), self.smallest)
 
 

@@ -26,7 +26,7 @@ class RowControl(ABC):
         """Forget all rows but those at these places."""
 
 
-def row_control(controller: Controller, error_order: int, count: int) -> RowControl:
+def row_control(controller: Controller, error_order: float, count: int) -> RowControl:
     """Return the memory of a controller for a number of rows."""
     if isinstance(controller, PIDController) and type(controller).begin is PIDController.begin:
         return _PIDRows(controller, error_order, count)
@@ -34,7 +34,7 @@ def row_control(controller: Controller, error_order: int, count: int) -> RowCont
 
 
 class _PIDRows(RowControl):
-    def __init__(self, controller: PIDController, error_order: int, count: int) -> None:
+    def __init__(self, controller: PIDController, error_order: float, count: int) -> None:
         gains = controller
         self._controller = controller
         self._order = error_order

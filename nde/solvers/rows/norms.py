@@ -208,7 +208,7 @@ def finite_rows(y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def first_steps(
-    field: RowField, norm: RowNorm, t: Tensor, span: numpy.ndarray, y: Tensor, slope: Tensor, error_order: int
+    field: RowField, norm: RowNorm, t: Tensor, span: numpy.ndarray, y: Tensor, slope: Tensor, error_order: float
 ) -> tuple[numpy.ndarray, float]:
     """Return positive sizes of the first steps, NaN where the field is not finite, and the scaled norm of the state.
 

@@ -1,0 +1,32 @@
+"""The Euler-Maruyama method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nde.solvers.method import Scalar, StepResult
+from nde.solvers.sde.field import NOISE_TYPES, SDEField
+from nde.solvers.sde.method import SDEMethod
+
+__all__ = ["EulerMaruyama"]
+
+
+class EulerMaruyama(SDEMethod):
+    """``y + f h + g dW``."""
+
+    name = "euler"
+    calculus = "ito"
+    strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 0.5), "additive": 1.0}
+    weak_order = 1.0
+    source = "Maruyama (1955), Rend. Circ. Mat. Palermo 4; Kloeden, Platen (1992), 10.2"
+
+    def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
+        """See `SDEMethod.step_sde`."""
+        drift, diffusion = field(t, y), field.diffusion(t, y)
+        noise = field.product(diffusion, field.increment(t, h).w)
+        y1 = torch.add(y, drift, alpha=float(h)) + noise
+        return StepResult(y1, None, None, None, None)

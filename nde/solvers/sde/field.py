@@ -1,0 +1,182 @@
+"""Drift, diffusion and Brownian path as one field on flat vectors, so that a step stays a function of its arguments.
+
+The path is a pure function of the interval, so that a step taken again meets the same noise. Methods see the noise only
+through `SDEField.increment` and `SDEField.product`, which hide whether the diffusion is diagonal or a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from nde.solvers.field import Check, VectorField, checked_value
+from nde.solvers.structure import StateStructure
+
+__all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField"]
+
+#: what a diffusion may be; each kind of noise includes those before it, but for "diagonal" and "scalar" in "additive"
+NOISE_TYPES = ("diagonal", "scalar", "additive", "commutative", "general")
+
+Scalar = float | Tensor
+
+
+class Increment(NamedTuple):
+    """What a Brownian path does over one step, in the shape that `SDEField.product` takes.
+
+    Attributes:
+        w: Increment of the motion.
+        h: Space-time Levy area ``1/h int (W_s - (s - t) / h W) ds``; None if the path has none.
+        k: Space-time-time area; None if the path has none.
+        a: Levy area, shape ``(..., m, m)``; None if the path has none.
+    """
+
+    w: Tensor
+    h: Tensor | None
+    k: Tensor | None
+    a: Tensor | None
+
+
+class Path(Protocol):
+    """A Brownian path: a function of the interval alone."""
+
+    def __call__(self, s: float, t: float) -> Any:
+        """Return what happens from ``s`` to ``t``, with the attributes of `Increment`."""
+        ...
+
+
+class SDEField(VectorField):
+    """``dy = drift(t, y, *args) dt + diffusion(t, y, *args) dW`` on flat vectors.
+
+    Args:
+        drift: The user's callable.
+        diffusion: The user's callable; its value has the state's structure where the noise is diagonal, and shape
+            ``(*y.shape, m)`` otherwise (``y.shape`` does as well where ``m`` is 1 and the noise scalar).
+        structure: Structure of the state.
+        args: Further arguments of both.
+        noise: One of `NOISE_TYPES`.
+        path: The Brownian path; of ``y.shape`` where the noise is diagonal, else of ``(*y.shape[:-1], m)``.
+        channels: The number ``m`` of Brownian motions that drive each row of the state; None where there is one for
+            each entry, and the diffusion has the state's structure.
+
+    Attributes:
+        diffusion_evaluations: Number of calls of the diffusion so far; ``evaluations`` counts those of the drift.
+    """
+
+    def __init__(
+        self,
+        drift: Callable[..., Any],
+        diffusion: Callable[..., Any],
+        structure: StateStructure,
+        args: tuple[Any, ...],
+        noise: str,
+        path: Path,
+        channels: int | None,
+    ) -> None:
+        self._diffusion_check: Check | None = None
+        super().__init__(drift, structure, args)
+        self.diffusion_function = diffusion
+        self.noise = noise
+        self.path = path
+        self.channels = channels
+        self.diffusion_evaluations = 0
+
+    def watch(self, check: Check) -> None:
+        """See `VectorField.watch`; the first values of the drift and of the diffusion are checked."""
+        super().watch(check)
+        self._diffusion_check = check
+
+    @property
+    def functions(self) -> Any:
+        """See `VectorField.functions`."""
+        return self.function, self.diffusion_function
+
+    def fresh(self) -> SDEField:
+        """See `VectorField.fresh`."""
+        return SDEField(
+            self.function, self.diffusion_function, self.structure, self.args, self.noise, self.path, self.channels
+        )
+
+    def diffusion(self, t: Scalar, y: Tensor) -> Tensor:
+        """Evaluate the diffusion.
+
+        Args:
+            t: Time.
+            y: Flat state, shape ``(size,)``.
+
+        Returns:
+            Shape ``(size,)`` where it is diagonal, else ``(*state shape, m)``.
+
+        Raises:
+            TypeError: It returned something else than a tensor, or another dtype.
+            ValueError: It returned another shape.
+        """
+        if self._diffusion_check is not None:
+            check, self._diffusion_check = self._diffusion_check, None
+            return checked_value(check, self.diffusion, t, y)
+        self.diffusion_evaluations += 1
+        time, state = self.arguments(t, y)
+        try:
+            value = self.diffusion_function(time, state, *self.args)
+        except Exception as error:
+            error.add_note(
+                f"raised by the diffusion at t = {float(time.detach()):.10g}; it is called as "
+                f"diffusion(t, y{', *args' if self.args else ''})"
+            )
+            raise
+        if self.channels is None:
+            return self.structure.flatten(value, "the value of diffusion(t, y)")
+        return diffusion_matrix(value, self.structure, self.noise, self.channels)
+
+    def increment(self, t: Scalar, h: Scalar) -> Increment:
+        """Return what the path does from ``t`` to ``t + h``."""
+        begin = float(t)
+        found = self.path(begin, begin + float(h))
+        parts = (getattr(found, name, None) for name in Increment._fields)
+        if self.channels is None:
+            return Increment(*(None if part is None else part.reshape(-1) for part in parts))  # type: ignore[arg-type]
+        return Increment(*parts)  # type: ignore[arg-type]
+
+    def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
+        """Return the diffusion times an increment, shape ``(size,)``."""
+        if self.channels is None:
+            return diffusion * noise
+        if self.channels == 1:
+            return (diffusion.squeeze(-1) * noise).reshape(-1)
+        return torch.matmul(diffusion, noise.unsqueeze(-1)).reshape(-1)
+
+
+def diffusion_matrix(value: Any, structure: StateStructure, noise: str, channels: int | None) -> Tensor:
+    """Return a diffusion's value of shape ``(*y.shape, m)``, after a check.
+
+    Args:
+        value: What the user's function returned.
+        structure: Structure of the state, a lone tensor.
+        noise: The kind of noise.
+        channels: The number ``m``; None for any.
+
+    Raises:
+        TypeError: It is no tensor, or has another dtype.
+        ValueError: It has another shape.
+    """
+    shape = tuple(structure.leaves[0].shape)
+    wanted = f"{(*shape, 'm' if channels is None else channels)}".replace("'", "")
+    if not isinstance(value, Tensor):
+        raise TypeError(f"the value of diffusion(t, y) must be a tensor, but is a {type(value).__name__}.")
+    if noise == "scalar" and value.shape == shape:
+        value = value.unsqueeze(-1)
+    if value.shape[:-1] != shape or (channels is not None and value.shape[-1] != channels):
+        hint = ' For one Brownian motion per entry, pass noise="diagonal".' if value.shape == shape else ""
+        raise ValueError(
+            f"the value of diffusion(t, y) must have shape {wanted} with noise={noise!r}, for a state of shape "
+            f"{shape}, but has shape {tuple(value.shape)}.{hint}"
+        )
+    if value.dtype != structure.leaves[0].dtype:
+        raise TypeError(
+            f"the value of diffusion(t, y) must have the state's dtype {structure.leaves[0].dtype}, but has "
+            f"{value.dtype}."
+        )
+    structure.check_device(value, "the value of diffusion(t, y)")
+    return value.to(structure.dtype)

@@ -1,0 +1,69 @@
+"""What an SDE method is: a one-step method with a calculus, kinds of noise and two orders as class facts.
+
+`nde.solve_sde` validates by these facts, and the documentation and the tests read them. A step is `Method.step` with an
+`SDEField`, from which it takes drift, diffusion and the path's increments.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nde.solvers.field import VectorField
+from nde.solvers.method import Method, Scalar, StepResult
+from nde.solvers.sde.field import SDEField
+
+__all__ = ["CALCULI", "SDEMethod"]
+
+CALCULI = ("ito", "stratonovich")
+
+
+class SDEMethod(Method):
+    """A one-step method for stochastic differential equations.
+
+    Attributes:
+        calculus: The integral that it converges to, one of `CALCULI`.
+        strong_orders: Strong order for each kind of noise that it takes.
+        weak_order: Weak order; None if it is not known to be higher than the strong one.
+        levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
+            "foster".
+    """
+
+    calculus: str
+    strong_orders: ClassVar[Mapping[str, float]]
+    weak_order: float | None = None
+    levy_area: str = "none"
+    order = 1
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.calculus!r})"
+
+    def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
+        """Return the first step's carry: nothing, unless the method says otherwise."""
+        return None
+
+    def step(
+        self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, carry: Any, workspace: Any = None
+    ) -> StepResult:
+        """See `Method.step`.
+
+        Raises:
+            TypeError: The field has no diffusion.
+        """
+        if not isinstance(field, SDEField):
+            raise TypeError(f"method {self.name!r} steps stochastic equations; solve with nde.solve_sde.")
+        return self.step_sde(field, t, h, y, carry)
+
+    @abstractmethod
+    def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
+        """Take one step; all operations are differentiable by autograd."""
+
+    def interpolate(
+        self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, result: StepResult, thetas: Sequence[Scalar]
+    ) -> Tensor:
+        """Return states on the line between the ends of a step; a path has no better one without new noise."""
+        return torch.stack([y + theta * (result.y1 - y) for theta in thetas])

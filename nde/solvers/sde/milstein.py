@@ -1,0 +1,100 @@
+"""The Milstein methods, with the derivative of the diffusion or without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from nde.solvers.method import Scalar, StepResult
+from nde.solvers.sde.field import SDEField
+from nde.solvers.sde.method import SDEMethod
+
+__all__ = ["Milstein"]
+
+
+class Milstein(SDEMethod):
+    """``y + f h + g dW + g g' (dW^2 - h) / 2``; without ``- h`` for the Stratonovich calculus.
+
+    Where the noise is diagonal, ``g_i`` may depend on ``y_i`` alone: otherwise the noise does not commute, and the
+    order is 0.5.
+
+    Args:
+        calculus: "ito" or "stratonovich".
+        derivative_free: Whether ``g g'`` is a difference quotient, ``(g(y + g sqrt(h)) - g) / sqrt(h)``, in place of a
+            derivative. It costs one evaluation of the diffusion in place of one backward pass through it.
+
+    Raises:
+        ValueError: ``derivative_free`` is asked for with the Stratonovich calculus.
+    """
+
+    strong_orders: ClassVar[Mapping[str, float]] = {"diagonal": 1.0, "scalar": 1.0, "additive": 1.0}
+    source = "Milstein (1974), Theory Probab. Appl. 19; Kloeden, Platen (1992), 10.3 and 11.1"
+
+    def __init__(self, calculus: str, derivative_free: bool = False) -> None:
+        if derivative_free and calculus != "ito":
+            # the quotient is off by O(sqrt(h)); only where dW^2 - h averages it away does the order stay 1
+            raise ValueError(
+                f"derivative_free goes with calculus='ito', but calculus is {calculus!r}. There, euler_heun needs no "
+                "derivative and has the same order."
+            )
+        self.calculus = calculus
+        self.derivative_free = derivative_free
+        self.name = "milstein_derivative_free" if derivative_free else "milstein"
+
+    def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
+        """See `SDEMethod.step_sde`."""
+        size, noise = float(h), field.increment(t, h).w
+        drift = field(t, y)
+        square = noise.square()
+        if self.calculus == "ito":
+            square = square - size
+        if field.noise == "additive":  # the derivative vanishes
+            correction, diffusion = None, field.diffusion(t, y)
+        elif self.derivative_free:
+            correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
+        else:
+            correction, diffusion = self._derivative(field, t, y, 0.5 * square)
+        y1 = torch.add(y, drift, alpha=size) + field.product(diffusion, noise)
+        return StepResult(y1 if correction is None else y1 + correction, None, None, None, None)
+
+    def _difference(self, field: SDEField, t: Scalar, h: float, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        diffusion = field.diffusion(t, y)
+        root = math.sqrt(abs(h))
+        support = y + field.product(diffusion, torch.full_like(factor, root))
+        return field.product(field.diffusion(t, support) - diffusion, factor / root), diffusion
+
+    def _derivative(self, field: SDEField, t: Scalar, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``g' (g factor)`` and ``g``, by the product of the Jacobian with a vector."""
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            state = y if recording and y.requires_grad else y.detach().requires_grad_()
+            diffusion = field.diffusion(t, state)
+            if not diffusion.requires_grad:
+                return torch.zeros_like(y), diffusion
+            if field.channels is None:
+                # entry i depends on entry i alone, so that the Jacobian is its own transpose
+                weight = diffusion * factor if recording else (diffusion * factor).detach()
+                (found,) = torch.autograd.grad(
+                    diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
+                )
+            else:
+                # a product with the Jacobian is the derivative of a product with its transpose
+                direction = field.product(diffusion, factor)
+                probe = torch.zeros_like(diffusion, requires_grad=True)
+                (back,) = torch.autograd.grad(diffusion, state, probe, create_graph=True, allow_unused=True)
+                found = None
+                if back is not None and back.requires_grad:
+                    (forward,) = torch.autograd.grad(
+                        back, probe, direction if recording else direction.detach(), create_graph=recording,
+                        allow_unused=True,
+                    )  # fmt: skip
+                    found = None if forward is None else forward.reshape(-1)
+        if found is None:
+            found = torch.zeros_like(y)
+        if not recording:
+            return found.detach(), diffusion.detach()
+        return found, diffusion

@@ -1,0 +1,160 @@
+"""Roessler's stochastic Runge-Kutta methods of strong order 1.5, with an embedded solution of strong order 1.
+
+Only the stages that the coefficients use are evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.solvers.method import Scalar, StepResult
+from nde.solvers.norms import Quotient
+from nde.solvers.sde.field import Increment, SDEField
+from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
+
+__all__ = ["StochasticRungeKutta"]
+
+
+class StochasticRungeKutta(SDEMethod):
+    """A method of strong order 1.5 for the Ito calculus.
+
+    The error estimate is the difference to an embedded solution of strong order 1: Euler's for the drift, and the noise
+    without its integrals ``I10`` and ``I111``. It is proportional to ``h ** 1.5``.
+
+    Args:
+        name: Name of the method.
+        tableau: Its coefficients: `SRATableau` for additive noise, `SRITableau` for diagonal and scalar noise.
+        calculus: "ito", or "stratonovich" for additive noise, where the two are one.
+    """
+
+    strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
+    levy_area = "space-time"
+    error_order = 1.5
+
+    def __init__(self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito") -> None:
+        self.name = name
+        self.tableau = tableau
+        self.calculus = calculus
+        self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
+        self.source = tableau.source
+        self.has_stiffness = tableau.stiffness_stages is not None
+        self._drifts, self._diffusions = _needed(tableau)
+
+    def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
+        """See `SDEMethod.step_sde`."""
+        tableau, size = self.tableau, float(h)
+        increment = field.increment(t, h)
+        w = increment.w
+        mean = 0.5 * w + _area(increment)  # I10 / h
+        drifts: dict[int, Tensor] = {}
+        diffusions: dict[int, Tensor] = {}
+        arguments: dict[int, Tensor] = {0: y}
+        for stage in range(len(tableau.alpha)):
+            if stage in self._drifts:
+                if stage:
+                    row = (tableau.a0[stage - 1], tableau.b0[stage - 1])
+                    arguments[stage] = _argument(field, y, size, mean, row, drifts, diffusions)
+                drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
+            if stage in self._diffusions:
+                diffusions[stage] = field.diffusion(
+                    t + tableau.c1[stage] * h, self._noise_argument(field, stage, size, w, y, drifts, diffusions)
+                )
+        kept, left_out = self._noise(field, size, w, mean, diffusions)
+        change = _sum(tableau.alpha, drifts)
+        y1 = torch.add(y, change, alpha=size) + kept + left_out
+        error = torch.add(left_out, change - drifts[0], alpha=size)
+        stiffness = None
+        if tableau.stiffness_stages is not None:
+            low, high = tableau.stiffness_stages
+            stiffness = Quotient((drifts[high], drifts[low]), (arguments[high], arguments[low]))
+        return StepResult(y1, None, error.unsqueeze(0), stiffness, None)
+
+    def _noise_argument(
+        self, field: SDEField, stage: int, h: float, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
+    ) -> Tensor:
+        tableau = self.tableau
+        if isinstance(tableau, SRATableau) or not stage:
+            return y
+        root = torch.full_like(w, math.sqrt(abs(h)))
+        return _argument(field, y, h, root, (tableau.a1[stage - 1], tableau.b1[stage - 1]), drifts, diffusions)
+
+    def _noise(
+        self, field: SDEField, h: float, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the noise adds, in the embedded solution and beyond it."""
+        tableau = self.tableau
+        if isinstance(tableau, SRATableau):
+            kept = field.product(_sum(tableau.beta1, diffusions), w)
+            return kept, field.product(_sum(tableau.beta2, diffusions), mean)
+        square, size = w.square(), abs(h)
+        double = (square - size) / (2 * math.sqrt(size))  # I11 / sqrt(h)
+        triple = w * (square - 3 * size) / (6 * size)  # I111 / h
+        kept = field.product(_sum(tableau.beta1, diffusions), w) + field.product(
+            _sum(tableau.beta2, diffusions), double
+        )
+        beyond = field.product(_sum(tableau.beta3, diffusions), mean) + field.product(
+            _sum(tableau.beta4, diffusions), triple
+        )
+        return kept, beyond
+
+
+def _area(increment: Increment) -> Tensor:
+    if increment.h is None:
+        raise ValueError(
+            'path must know its space-time area for this method: BrownianPath(..., levy_area="space-time").'
+        )
+    return increment.h
+
+
+def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
+    """Return the stages at which the drift and the diffusion are evaluated."""
+    betas = [tableau.beta1, tableau.beta2]
+    if isinstance(tableau, SRITableau):
+        betas += [tableau.beta3, tableau.beta4]
+    drifts = {0, *(i for i, weight in enumerate(tableau.alpha) if weight), *(tableau.stiffness_stages or ())}
+    diffusions = {i for i in range(len(tableau.alpha)) if any(beta[i] for beta in betas)}
+    while True:
+        before = len(drifts) + len(diffusions)
+        for stage in drifts - {0}:
+            drifts |= {j for j, weight in enumerate(tableau.a0[stage - 1]) if weight}
+            diffusions |= {j for j, weight in enumerate(tableau.b0[stage - 1]) if weight}
+        if isinstance(tableau, SRITableau):
+            for stage in diffusions - {0}:
+                drifts |= {j for j, weight in enumerate(tableau.a1[stage - 1]) if weight}
+                diffusions |= {j for j, weight in enumerate(tableau.b1[stage - 1]) if weight}
+        if len(drifts) + len(diffusions) == before:
+            return drifts, diffusions
+
+
+def _argument(
+    field: SDEField,
+    y: Tensor,
+    h: float,
+    noise: Tensor,
+    rows: tuple[Sequence[float], Sequence[float]],
+    drifts: Mapping[int, Tensor],
+    diffusions: Mapping[int, Tensor],
+) -> Tensor:
+    drift_row, diffusion_row = rows
+    if any(drift_row):
+        y = torch.add(y, _sum(drift_row, drifts), alpha=h)
+    return y + field.product(_sum(diffusion_row, diffusions), noise) if any(diffusion_row) else y
+
+
+def _sum(weights: Sequence[float], stages: Mapping[int, Tensor]) -> Tensor:
+    total: Tensor | None = None
+    for index, weight in enumerate(weights):
+        if not weight:
+            continue
+        stage = stages[index]
+        if total is None:
+            total = stage if weight == 1.0 else weight * stage
+        else:
+            total = torch.add(total, stage, alpha=weight)
+    return torch.zeros_like(stages[0]) if total is None else total
