@@ -20,6 +20,7 @@ def test_readme_blocks_run_one_after_the_other(capsys):
     for block in blocks("README.md"):
         exec(block, names)
     assert names["sol"].ys.shape == (31, 2, 2)
+    assert names["noisy"].ys.shape == (3, 256, 2)
     assert torch.isfinite(names["loss"])
     assert "step size fell to" in capsys.readouterr().out
     layer = names["layer"]
