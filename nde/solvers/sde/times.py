@@ -30,10 +30,12 @@ def cells(times: Sequence[float], controller: Controller) -> list[float]:
     step = math.copysign(controller.size, ends[1] - ends[0])
     grid = ends[:1]
     for end in ends[1:]:
-        begin = grid[-1]
         # a step that is cut short begins anew behind the cut
-        count = math.floor((end - begin) / step - _SLIVER)
-        grid.extend(begin + step * number for number in range(1, count + 1))
+        count = math.floor((end - grid[-1]) / step - _SLIVER)
+        for _ in range(count):
+            grid.append(
+                grid[-1] + step
+            )  # summed as the solver sums them, so that its times are these to the last digit
         grid.append(end)
     return sorted(grid)
 
