@@ -47,7 +47,7 @@ class Engine:
         self._factor = None if plan.factor is None else plan.factor.to(device=plan.device, dtype=plan.dtype)
         self._has_area = plan.levy_area in ("davie", "foster")
         if self._has_area:
-            m = plan.shape[-1] if len(plan.shape) > 1 else 1
+            m = plan.shape[-1]
             self._area_normals = plan.normals(math.prod(plan.shape[1:-1]) * m * (m - 1) // 2)
             self._area_key = mix_host(self._key + 1)
         self.known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
@@ -103,7 +103,7 @@ class Engine:
 
     def _area(self, values: Tensor, length: float | Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Return areas of ``values`` of shape ``(count, intervals, rows, columns)``, given their places' numbers."""
-        shape = (values.shape[1], self.plan.rows, *(self.plan.shape[1:] or (1,)))
+        shape = (values.shape[1], self.plan.rows, *self.plan.shape[1:])
         keys = area_keys(self._area_key, first, last)
         return levy_area(
             self.plan.levy_area, values[0].view(shape), values[1].view(shape), length, self._area_normals, keys
@@ -128,7 +128,7 @@ class Engine:
         if self._has_area:
             m = plan.shape[-1]
             if area is None:
-                area = values.new_zeros((intervals, *shape, m)) if len(shape) else values.new_zeros((intervals, m, m))
+                area = values.new_zeros((intervals, *shape, m))
             elif self._factor is not None:
                 area = correlated(correlated(area, self._factor).transpose(-1, -2), self._factor).transpose(-1, -2)
             area = -area if back else area
@@ -147,7 +147,7 @@ class Engine:
         area = None
         if self._has_area:
             lengths = torch.from_numpy(np.diff(chunk.times)).to(self.plan.device)
-            lengths = lengths.reshape(-1, *(1,) * max(len(self.plan.shape), 2))
+            lengths = lengths.reshape(-1, *(1,) * len(self.plan.shape))
             area = self._area(chunk.values, lengths, places, places + self._tree.quanta)
         increments = self._finished(chunk.values, area, back)
         version = increments[0].w._version
@@ -185,7 +185,7 @@ class Engine:
         if self._has_area:
             numbers = (place[0] * tree.quanta + place[1] for place in ((cell, quantum), (last_cell, last_quantum)))
             lengths = joined.reached - joined.start
-            lengths = lengths.reshape(1, -1, *(1,) * max(len(plan.shape) - 1, 1))
+            lengths = lengths.reshape(1, -1, *(1,) * (len(plan.shape) - 1))
             area = self._area(values, lengths, *(number.unsqueeze(0) for number in numbers))
             area = torch.where((joined.reached == joined.start).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
         forwards, backwards = (self._finished(values, area, way)[0] for way in (False, True))

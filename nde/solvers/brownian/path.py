@@ -18,8 +18,8 @@ from nde.solvers.brownian.plan import Plan
 
 __all__ = ["BrownianPath"]
 
-# levels of the tree below a cell: its leaves are a billionth of it
-_DEPTH = 30
+# levels of the tree below a cell; a deeper one costs each query of new times in proportion
+_DEPTH = 22
 
 
 class BrownianPath:
@@ -31,9 +31,9 @@ class BrownianPath:
     (the logarithm and the cosine that make them normal may differ in the last digit between devices).
 
     Inside a cell of ``grid``, a tree of Brownian bridges divides time by two until its leaves are no longer than
-    ``tol``. Times are rounded to 1/1024 of a leaf, which also takes ``0.1 + 0.2`` for ``0.3``. Any finite set of times
-    in different leaves has exactly the law of Brownian motion, and so has each time alone; two times in one leaf see a
-    smooth path.
+    ``tol``. Times are rounded to a millionth of a leaf, which also takes ``0.1 + 0.2`` for ``0.3``. Any finite set of
+    times in different leaves has exactly the law of Brownian motion, and so has each time alone; two times in one leaf
+    see a smooth path.
 
     A query of a whole cell costs little more than drawing normal numbers; let ``grid`` be the steps of a solver whose
     steps are known. A query of other times draws once per level of the tree, and once more per level for an end that is
@@ -53,7 +53,7 @@ class BrownianPath:
         dtype: float32 or float64; default torch's default. The two do not have the same path but for rounding: they do,
             up to that.
         device: Where the increments are.
-        tol: Length of time of the leaves; default a cell's length times ``2 ** -30``.
+        tol: Length of time of the leaves; default a cell's length times ``2 ** -22``.
 
     Raises:
         TypeError, ValueError: An argument is none of these.
