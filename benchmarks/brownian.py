@@ -28,16 +28,21 @@ _TREE_TOLERANCE = 1e-6  # BrownianTree's default; ours is 2 ** -22
 
 
 def patterns(queries: int) -> dict[str, list[Interval]]:
-    """Return what is asked: the steps of a grid, those of an adaptive solver, and intervals all over the span."""
+    """Return what is asked: the steps of a grid, those of an adaptive solver, and anywhere.
+
+    "rounded" are the adaptive ones again, each time moved by at most an eighth of a step to one that costs us less.
+    """
     source = random.Random(0)
     grid = [step / queries for step in range(queries + 1)]
     adaptive = [0.0]
     while len(adaptive) <= queries:
-        adaptive.append(adaptive[-1] + (0.5 + source.random()) / (1.5 * queries))
+        adaptive.append(min(adaptive[-1] + (0.5 + source.random()) / (1.6 * queries), 1.0))
+    path = nde.BrownianPath(0.0, 1.0, (), seed=0)
     anywhere = [tuple(sorted((source.random(), source.random()))) for _ in range(queries)]
     return {
         "sequential": list(pairwise(grid)),
         "adaptive": list(pairwise(adaptive)),
+        "rounded": list(pairwise([path.nearby(time, 1 / (8 * queries)) for time in adaptive])),
         "random": [(start, end) for start, end in anywhere],
     }
 

@@ -1,6 +1,7 @@
 """What a path answers: additivity, order and cache, rows, views, copies."""
 
 import copy
+import math
 import pickle
 import random
 
@@ -208,6 +209,27 @@ def test_states_of_any_shape(shape):
         assert all(
             getattr(path(0.1, 0.2), part) is None or getattr(path(0.1, 0.2), part).shape == expected for part in PARTS
         )
+
+
+def test_a_nearby_time_is_a_cell_s_end_or_a_coarse_dyadic_fraction():
+    path = make()
+    assert path.nearby(0.49, 0.02) == 0.5 and path.nearby(0.3, 0.03) == 0.3125 and path.nearby(0.3, 0.0) == 0.3
+    assert path.nearby(0.9, 0.2) == 1.0 and path.nearby(0.01, 0.2) == 0.0
+    assert path.reversed().nearby(-0.49, 0.02) == -0.5
+    assert make(grid=[0.0, 0.31, 0.33, 1.0]).nearby(0.315, 0.1) == 0.31
+    source = random.Random(3)
+    for _ in range(200):
+        t, slack = source.random(), 10 ** source.uniform(-5, -1)
+        found = path.nearby(t, slack)
+        assert abs(found - t) <= slack
+        # no coarser dyadic fraction is as near
+        size = 1.0
+        while not any(abs(size * k - t) <= slack for k in (math.floor(t / size), math.ceil(t / size))):
+            size /= 2
+        assert (found / size).is_integer()
+    for bad in ((1.5, 0.1), (math.nan, 0.1), (0.5, -0.1)):
+        with pytest.raises(ValueError, match="slack"):
+            path.nearby(*bad)
 
 
 def test_copies_answer_alike():
