@@ -18,8 +18,8 @@ from nde.solvers.brownian.normals import Normals
 
 __all__ = ["Cells", "Chunk"]
 
-# normal numbers of a chunk; four chunks of float64 are then 4 MiB, unless a single cell is larger
-_CHUNK_NUMBERS = 1 << 17
+# normal numbers of a chunk, 4 MiB of float64; smaller ones take their memory from the system again and again
+_CHUNK_NUMBERS = 1 << 19
 _CHUNKS = 4
 _BLOCKS = 64
 _VARIANCES = (1.0, 1 / 12, 1 / 720)

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 # with more levels, and the bits inside a leaf, a time's place in its cell would not fit a float64
-_MAX_DEPTH = 38
+_MAX_DEPTH = 32
 
 
 def _number(value: Any, name: str) -> float:
@@ -113,9 +113,9 @@ def check_levy_area(levy_area: Any, shape: tuple[int, ...]) -> str:
     """Return the kind of Levy area."""
     if not isinstance(levy_area, str) or levy_area not in COMPONENTS:
         raise ValueError(f"levy_area must be one of {', '.join(map(repr, COMPONENTS))}, but is {levy_area!r}.")
-    if levy_area in ("davie", "foster") and not shape:
+    if levy_area in ("davie", "foster") and len(shape) < 2:
         raise ValueError(
-            f'levy_area="{levy_area}" is an area between the entries of the last axis, but shape is (). '
+            f'levy_area="{levy_area}" is an area between entries of the last axis of a batch, but shape is {shape}. '
             'Try shape=(batch, m), or levy_area="space-time".'
         )
     return levy_area
@@ -142,12 +142,14 @@ def check_covariance(covariance: Any, shape: tuple[int, ...]) -> Tensor | None:
     if not isinstance(covariance, Tensor) or covariance.is_complex():
         raise TypeError(f"covariance must be a real tensor of shape (m, m), but is a {type(covariance).__name__}.")
     matrix = covariance.detach().to(device="cpu", dtype=torch.float64)
-    m = shape[-1] if shape else None
-    if m is None or matrix.shape != (m, m):
-        expected = (
-            f"({m}, {m}), for the last axis of shape {shape}" if shape else "that of a last axis, but shape is ()"
+    if len(shape) < 2:
+        raise ValueError(f"covariance is that of the last axis of a batch, but shape is {shape}. Try shape=(batch, m).")
+    m = shape[-1]
+    if matrix.shape != (m, m):
+        raise ValueError(
+            f"covariance must have shape ({m}, {m}), for the last axis of shape {shape}, but has shape "
+            f"{tuple(matrix.shape)}."
         )
-        raise ValueError(f"covariance must have the shape {expected}, but has shape {tuple(matrix.shape)}.")
     if not bool(matrix.isfinite().all()):
         raise ValueError("covariance must be finite, but has entries that are infinite or NaN.")
     scale = float(matrix.abs().max())

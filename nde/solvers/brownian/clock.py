@@ -51,6 +51,25 @@ class Clock:
         quantum = math.floor((time - start) / (times[cell + 1] - start) * self.quanta + 0.5)
         return (cell + 1, 0) if quantum == self.quanta else (cell, quantum)
 
+    def nearby(self, time: float, slack: float) -> float:
+        """Return the time within ``slack`` of another that is the end of a cell or, if none is, of the largest node."""
+        times = self.times
+        first, last = max(time - slack, times[0]), min(time + slack, times[-1])
+        if not first <= time <= last:
+            raise ValueError(f"t must lie in the path and slack be at least 0, but t = {time} and slack = {slack}.")
+        end = bisect_right(times, last) - 1
+        if times[end] >= first:
+            before = bisect_right(times, time) - 1
+            ends = [times[cell] for cell in (before, min(before + 1, len(times) - 1)) if first <= times[cell] <= last]
+            return min(ends, key=lambda end: abs(end - time))
+        scale = self.quanta / (times[end + 1] - times[end])
+        low, high = math.ceil((first - times[end]) * scale), math.floor((last - times[end]) * scale)
+        if low > high:
+            return time
+        # of the numbers from low to high, the one that the largest power of two divides
+        bits = ((low - 1) ^ high).bit_length() - 1
+        return self.time(end, high >> bits << bits)
+
     def place_rows(self, times: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """Return the same for a time per row, float64 of shape ``(rows,)``."""
         grid = self.tensor(times.device)

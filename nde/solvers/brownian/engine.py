@@ -33,6 +33,7 @@ class Engine:
         plan: The path.
 
     Attributes:
+        clock: Finds times on the grid.
         known: Increments of the cells around the last query of a cell, by their times, with their tensors' version.
     """
 
@@ -42,12 +43,12 @@ class Engine:
         self._key = seed_key(plan.seed)
         self._tree = Tree(plan.depth, plan.count, normals)
         self._cells = Cells(plan.grid, self._key, plan.count, normals)
-        self._clock = Clock(plan.grid, self._tree.quanta)
+        self.clock = Clock(plan.grid, self._tree.quanta)
         self._columns = normals.columns
         self._factor = None if plan.factor is None else plan.factor.to(device=plan.device, dtype=plan.dtype)
         self._has_area = plan.levy_area in ("davie", "foster")
         if self._has_area:
-            m = plan.shape[-1] if len(plan.shape) > 1 else 1
+            m = plan.shape[-1]
             self._area_normals = plan.normals(math.prod(plan.shape[1:-1]) * m * (m - 1) // 2)
             self._area_key = mix_host(self._key + 1)
         self.known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
@@ -55,7 +56,7 @@ class Engine:
     def span(self, s: float, t: float) -> BrownianIncrement:
         """Return the increment between two times that all rows share."""
         start, end = (-s, -t) if self.plan.backwards else (s, t)
-        first, last = self._clock.place(start, "s"), self._clock.place(end, "t")
+        first, last = self.clock.place(start, "s"), self.clock.place(end, "t")
         back = first > last
         if back:
             first, last = last, first
@@ -69,7 +70,7 @@ class Engine:
         values = torch.stack(self._between(first, last)).unsqueeze(1)
         area = None
         if self._has_area:
-            length = self._clock.time(*last) - self._clock.time(*first)
+            length = self.clock.time(*last) - self.clock.time(*first)
             numbers = (torch.tensor([self._number(place)], device=self.plan.device) for place in (first, last))
             area = self._area(values, length, *numbers)
         return self._finished(values, area, back)[0]
@@ -84,13 +85,13 @@ class Engine:
             return self._part(cell, quantum, last_quantum)
         parts: list[tuple[tuple[Tensor, ...], float]] = []  # with the time where each one ends
         if quantum:
-            parts.append((self._part(cell, quantum, self._tree.quanta), self._clock.times[cell + 1]))
+            parts.append((self._part(cell, quantum, self._tree.quanta), self.clock.times[cell + 1]))
             cell += 1
         if last_cell > cell:
-            parts.append((self._cells.span(cell, last_cell), self._clock.times[last_cell]))
+            parts.append((self._cells.span(cell, last_cell), self.clock.times[last_cell]))
         if last_quantum:
-            parts.append((self._part(last_cell, 0, last_quantum), self._clock.time(*last)))
-        start = self._clock.time(*first)
+            parts.append((self._part(last_cell, 0, last_quantum), self.clock.time(*last)))
+        start = self.clock.time(*first)
         values, reached = parts[0]
         for part, end in parts[1:]:
             values = join(values, part, join_weights((reached - start) / (end - start), self.plan.count))
@@ -98,12 +99,12 @@ class Engine:
         return values
 
     def _part(self, cell: int, start: int, end: int) -> tuple[Tensor, ...]:
-        length = self._clock.times[cell + 1] - self._clock.times[cell]
+        length = self.clock.times[cell + 1] - self.clock.times[cell]
         return self._tree.span(cell_key(self._key, cell), self._cells.cell(cell), length, start, end)
 
     def _area(self, values: Tensor, length: float | Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Return areas of ``values`` of shape ``(count, intervals, rows, columns)``, given their places' numbers."""
-        shape = (values.shape[1], self.plan.rows, *(self.plan.shape[1:] or (1,)))
+        shape = (values.shape[1], self.plan.rows, *self.plan.shape[1:])
         keys = area_keys(self._area_key, first, last)
         return levy_area(
             self.plan.levy_area, values[0].view(shape), values[1].view(shape), length, self._area_normals, keys
@@ -128,7 +129,7 @@ class Engine:
         if self._has_area:
             m = plan.shape[-1]
             if area is None:
-                area = values.new_zeros((intervals, *shape, m)) if len(shape) else values.new_zeros((intervals, m, m))
+                area = values.new_zeros((intervals, *shape, m))
             elif self._factor is not None:
                 area = correlated(correlated(area, self._factor).transpose(-1, -2), self._factor).transpose(-1, -2)
             area = -area if back else area
@@ -147,11 +148,11 @@ class Engine:
         area = None
         if self._has_area:
             lengths = torch.from_numpy(np.diff(chunk.times)).to(self.plan.device)
-            lengths = lengths.reshape(-1, *(1,) * max(len(self.plan.shape), 2))
+            lengths = lengths.reshape(-1, *(1,) * len(self.plan.shape))
             area = self._area(chunk.values, lengths, places, places + self._tree.quanta)
         increments = self._finished(chunk.values, area, back)
         version = increments[0].w._version
-        times = self._clock.times[chunk.first : chunk.first + cells + 1]
+        times = self.clock.times[chunk.first : chunk.first + cells + 1]
         if self.plan.backwards:
             times = [-time for time in times]
         pairs = ((later, time) if back else (time, later) for time, later in pairwise(times))
@@ -162,30 +163,30 @@ class Engine:
         """Return an increment per row, given times of shape ``(rows,)``: for each row what ``span`` gives for it."""
         tree, plan = self._tree, self.plan
         start, end = (-s, -t) if plan.backwards else (s, t)
-        a, b = self._clock.place_rows(start, "s"), self._clock.place_rows(end, "t")
+        a, b = self.clock.place_rows(start, "s"), self.clock.place_rows(end, "t")
         back = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
         cell, quantum = (torch.where(back, y, x) for x, y in zip(a, b, strict=True))
         last_cell, last_quantum = (torch.where(back, x, y) for x, y in zip(a, b, strict=True))
         one_cell = cell == last_cell
-        joined = JoinedRows(plan.count, self._clock.rows_time(cell, quantum))
+        joined = JoinedRows(plan.count, self.clock.rows_time(cell, quantum))
         # the first part lies in a cell and does not fill it; then come whole cells; then the beginning of the last one
         stop = torch.where(one_cell, last_quantum, tree.quanta)
         used = torch.where(one_cell, quantum < last_quantum, quantum > 0)
-        joined.add(self._row_parts(cell, quantum, stop, used), used, self._clock.rows_time(cell, stop))
+        joined.add(self._row_parts(cell, quantum, stop, used), used, self.clock.rows_time(cell, stop))
         first = torch.where(quantum > 0, cell + 1, cell)
         used = last_cell > first
         if bool(used.any()):
-            joined.add(self._row_cells(first, last_cell, used), used, self._clock.rows_time(last_cell, 0 * last_cell))
+            joined.add(self._row_cells(first, last_cell, used), used, self.clock.rows_time(last_cell, 0 * last_cell))
         used = ~one_cell & (last_quantum > 0)
         if bool(used.any()):
             parts = self._row_parts(last_cell, torch.zeros_like(last_quantum), last_quantum, used)
-            joined.add(parts, used, self._clock.rows_time(last_cell, last_quantum))
+            joined.add(parts, used, self.clock.rows_time(last_cell, last_quantum))
         values = joined.values.unsqueeze(1)
         area = None
         if self._has_area:
             numbers = (place[0] * tree.quanta + place[1] for place in ((cell, quantum), (last_cell, last_quantum)))
             lengths = joined.reached - joined.start
-            lengths = lengths.reshape(1, -1, *(1,) * max(len(plan.shape) - 1, 1))
+            lengths = lengths.reshape(1, -1, *(1,) * (len(plan.shape) - 1))
             area = self._area(values, lengths, *(number.unsqueeze(0) for number in numbers))
             area = torch.where((joined.reached == joined.start).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
         forwards, backwards = (self._finished(values, area, way)[0] for way in (False, True))
@@ -199,9 +200,9 @@ class Engine:
 
     def _row_parts(self, cell: Tensor, start: Tensor, end: Tensor, used: Tensor) -> Tensor:
         """Return the numbers of a part of a cell per row; of any part where not ``used``."""
-        cell = cell.clamp_max(len(self._clock.times) - 2)
+        cell = cell.clamp_max(len(self.clock.times) - 2)
         start, end = torch.where(used, start, 0), torch.where(used, end, 1)
-        grid = self._clock.tensor(cell.device)
+        grid = self.clock.tensor(cell.device)
         lengths = grid[cell + 1] - grid[cell]
         keys = cell_keys(self._key, cell)
         return torch.stack(self._tree.span_rows(keys, self._cells.cell_rows(keys, lengths), lengths, start, end))
@@ -228,6 +229,7 @@ class JoinedRows:
         start: Where the rows' intervals begin, float64, shape ``(rows,)``.
 
     Attributes:
+        clock: Finds times on the grid.
         values: The numbers so far, shape ``(count, rows, columns)``.
         reached: Where they end.
     """

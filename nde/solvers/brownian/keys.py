@@ -28,8 +28,15 @@ def signed(word: int) -> int:
     return word - (1 << 64) if word >> 63 else word
 
 
-_SIGNED_FIRST = signed(_FIRST)
-_SIGNED_SECOND = signed(_SECOND)
+def _constant(value: int) -> Tensor:
+    return torch.tensor(value, dtype=torch.int64, device="cpu")
+
+
+# Torch wraps a Python number into such a tensor at every call, which costs as much as the arithmetic on a small path.
+_ROUNDS = tuple(
+    (_constant(shift), _constant((1 << (64 - shift)) - 1), None if factor is None else _constant(signed(factor)))
+    for shift, factor in ((30, _FIRST), (27, _SECOND), (31, None))
+)
 
 
 def mix_host(word: int) -> int:
@@ -42,10 +49,10 @@ def mix_host(word: int) -> int:
 
 def mix_(words: Tensor, scratch: Tensor) -> Tensor:
     """Apply the finaliser in place to int64 ``words``; ``scratch`` has their shape and is overwritten."""
-    for shift, factor in ((30, _SIGNED_FIRST), (27, _SIGNED_SECOND), (31, None)):
+    for shift, mask, factor in _ROUNDS:
         # torch shifts the sign in; the mask takes it out again
         torch.bitwise_right_shift(words, shift, out=scratch)
-        words.bitwise_xor_(scratch.bitwise_and_((1 << (64 - shift)) - 1))
+        words.bitwise_xor_(scratch.bitwise_and_(mask))
         if factor is not None:
             words.mul_(factor)
     return words

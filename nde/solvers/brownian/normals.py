@@ -12,11 +12,24 @@ import torch
 from torch import Tensor
 
 from nde.solvers.brownian.keys import GAMMA, mix_, signed
+from nde.solvers.scratch import borrowed
 
 __all__ = ["Normals"]
 
 # about the number of elements whose temporaries stay in a core's own cache
 _BLOCK = 1 << 16
+# as in the keys: tensors are cheaper than Python numbers
+_LOWER = torch.tensor(0xFFFFFFFF, dtype=torch.int64, device="cpu")
+_UPPER = torch.tensor(32, dtype=torch.int64, device="cpu")
+
+
+class _Buffers:
+    """Memory for one block; lent, because memory fresh from the operating system is slow to touch."""
+
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.all = [torch.empty(size, dtype=torch.int64, device=device) for _ in range(2)]
+        self.all += [torch.empty(size, dtype=dtype, device=device) for _ in range(3)]
+        self.nbytes = sum(buffer.nbytes for buffer in self.all)
 
 
 class Normals:
@@ -43,8 +56,13 @@ class Normals:
         self.device = device
         elements = total_rows * columns
         self.half = (elements + 1) // 2
+        self._block_size = max(_BLOCK, self.half)
         self.whole = rows is None
         self.rows = total_rows if rows is None else rows.shape[0]
+        constants = (0.5, 2.0**-32, -2.0, math.pi * 2.0**-31)
+        self._half_unit, self._unit, self._minus_two, self._angle_unit = (
+            torch.tensor(constant, dtype=dtype, device="cpu") for constant in constants
+        )
         step = signed(GAMMA)
         if rows is None:
             self._sine_from = elements - self.half
@@ -71,19 +89,27 @@ class Normals:
         else:
             flat, width = out, self.rows * self.columns
         block = max(_BLOCK // max(width, 1), 1)
+        if self.whole and keys.dim() == 1:
+            memory = borrowed((_Buffers, self._block_size, self.dtype), self._new_buffers, self.device)
+            with memory as buffers:
+                for start in range(0, count, block):
+                    self._fill_whole(keys[start : start + block], flat[start : start + block], buffers)
+            return out
+        fill = self._fill_whole_by_rows if self.whole else self._fill_selected
         for start in range(0, count, block):
-            part = slice(start, start + block)
-            if self.whole and keys.dim() == 1:
-                self._fill_whole(keys[part], flat[part])
-            elif self.whole:
-                self._fill_whole_by_rows(keys[part], flat[part])
-            else:
-                self._fill_selected(keys[part], flat[part])
+            fill(keys[start : start + block], flat[start : start + block])
         return out
 
-    def _fill_whole(self, keys: Tensor, out: Tensor) -> None:
-        radius, angle = self._polar(keys.unsqueeze(1) + self._offsets)
-        torch.mul(radius, torch.cos(angle), out=out[:, : self.half])
+    def _new_buffers(self) -> _Buffers:
+        return _Buffers(self._block_size, self.dtype, self.device)
+
+    def _fill_whole(self, keys: Tensor, out: Tensor, buffers: _Buffers) -> None:
+        shape = (keys.shape[0], self.half)
+        size = shape[0] * shape[1]
+        words, scratch, radius, angle, cosine = (buffer[:size].view(shape) for buffer in buffers.all)
+        torch.add(keys.unsqueeze(1), self._offsets, out=words)
+        self._polar_(words, scratch, radius, angle)
+        torch.mul(radius, torch.cos(angle, out=cosine), out=out[:, : self.half])
         second = self._sine_from
         torch.mul(radius[:, :second], angle[:, :second].sin_(), out=out[:, self.half :])
 
@@ -103,12 +129,14 @@ class Normals:
 
     def _polar(self, words: Tensor) -> tuple[Tensor, Tensor]:
         """Return radius and angle of Box and Muller's transform; overwrites ``words``, which are not hashed yet."""
-        scratch = torch.empty_like(words)
-        mix_(words, scratch)
-        # the lower half, made odd so that it is not zero: a number of (0, 1)
-        torch.bitwise_and(words, 0xFFFFFFFF, out=scratch)
-        radius = scratch.to(self.dtype).add_(0.5).mul_(2.0**-32)
-        radius = radius.log_().mul_(-2.0).clamp_min_(0.0).sqrt_()
-        # the upper half with its sign: an angle of [-pi, pi)
-        angle = words.bitwise_right_shift_(32).to(self.dtype).mul_(math.pi * 2.0**-31)
+        radius, angle = (torch.empty(words.shape, dtype=self.dtype, device=self.device) for _ in range(2))
+        self._polar_(words, torch.empty_like(words), radius, angle)
         return radius, angle
+
+    def _polar_(self, words: Tensor, scratch: Tensor, radius: Tensor, angle: Tensor) -> None:
+        mix_(words, scratch)
+        # the lower half, moved off zero: a number of (0, 1)
+        radius.copy_(torch.bitwise_and(words, _LOWER, out=scratch)).add_(self._half_unit).mul_(self._unit)
+        radius.log_().mul_(self._minus_two).sqrt_()
+        # the upper half with its sign: an angle of [-pi, pi)
+        angle.copy_(words.bitwise_right_shift_(_UPPER)).mul_(self._angle_unit)

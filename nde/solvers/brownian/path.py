@@ -18,8 +18,8 @@ from nde.solvers.brownian.plan import Plan
 
 __all__ = ["BrownianPath"]
 
-# levels of the tree below a cell: its leaves are a billionth of it
-_DEPTH = 30
+# levels of the tree below a cell; a deeper one costs each query of new times in proportion
+_DEPTH = 22
 
 
 class BrownianPath:
@@ -31,13 +31,13 @@ class BrownianPath:
     (the logarithm and the cosine that make them normal may differ in the last digit between devices).
 
     Inside a cell of ``grid``, a tree of Brownian bridges divides time by two until its leaves are no longer than
-    ``tol``. Times are rounded to 1/1024 of a leaf, which also takes ``0.1 + 0.2`` for ``0.3``. Any finite set of times
-    in different leaves has exactly the law of Brownian motion, and so has each time alone; two times in one leaf see a
-    smooth path.
+    ``tol``. Times are rounded to a millionth of a leaf, which also takes ``0.1 + 0.2`` for ``0.3``. Any finite set of
+    times in different leaves has exactly the law of Brownian motion, and so has each time alone; two times in one leaf
+    see a smooth path.
 
     A query of a whole cell costs little more than drawing normal numbers; let ``grid`` be the steps of a solver whose
-    steps are known. A query of other times draws once per level of the tree, and once more per level for an end that is
-    neither a cell's nor one of the last queries'.
+    steps are known. A query of other times draws once per level of the tree for each of its ends, less what the last
+    queries have drawn already; ``nearby`` finds times that need few levels.
 
     Args:
         t0, t1: The span, ``t0 < t1``.
@@ -50,10 +50,9 @@ class BrownianPath:
             "davie" or "foster" (``w, h`` and an approximate ``a``). Each is another path.
         covariance: Positive semi-definite ``(m, m)``: the entries of the last axis have it per unit of time. The path
             is that of independent entries times its Cholesky factor (its symmetric root, where it is singular).
-        dtype: float32 or float64; default torch's default. The two do not have the same path but for rounding: they do,
-            up to that.
+        dtype: float32 or float64; default torch's default. The path is the same, up to rounding.
         device: Where the increments are.
-        tol: Length of time of the leaves; default a cell's length times ``2 ** -30``.
+        tol: Length of time of the leaves; default a cell's length times ``2 ** -22``.
 
     Raises:
         TypeError, ValueError: An argument is none of these.
@@ -126,6 +125,25 @@ class BrownianPath:
             increment = self._engine.span(checks.check_time(s, "s"), checks.check_time(t, "t"))
             self._known = self._engine.known
             return increment
+
+    def nearby(self, t: float, slack: float) -> float:
+        """Return the time within ``slack`` of ``t`` that costs the fewest normal numbers to ask for.
+
+        A solver that chooses its own steps pays for the levels of the tree between its step and the leaves, unless it
+        ends a step at a node of the tree. With ``path.nearby(t + h, h / 8)`` in the place of ``t + h``, some four new
+        levels are drawn in a step of any size. The path is the same; only where it is asked for changes.
+
+        Args:
+            t: A time of the span.
+            slack: How far the result may be from it, positive.
+
+        Raises:
+            ValueError: ``t`` is outside the span or NaN, or ``slack`` is negative.
+        """
+        sign = -1.0 if self._plan.backwards else 1.0
+        if self._engine is None:
+            self._engine = Engine(self._plan)
+        return sign * self._engine.clock.nearby(sign * checks.check_time(t, "t"), checks.check_time(slack, "slack"))
 
     @property
     def t0(self) -> float:

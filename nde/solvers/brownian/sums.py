@@ -12,8 +12,8 @@ __all__ = ["GROUP", "weighted_sum"]
 
 # Levels are added in pairs inside groups of eight, and the groups one after the other.
 GROUP = 8
-# elements of a group's products that still fit a core's cache: more are taken group by group
-_TOGETHER = 1 << 16
+# elements of a level from which on groups are taken one by one, so that their products stay in a core's cache
+_LARGE = 1 << 12
 
 
 def weighted_sum(normals: Tensor, weights: Tensor) -> Tensor:
@@ -29,26 +29,21 @@ def weighted_sum(normals: Tensor, weights: Tensor) -> Tensor:
     """
     levels, count = normals.shape[:2]
     total: Tensor | None = None
-    per_level = normals[0].numel() * weights.shape[2]
-    step = max(_TOGETHER // (per_level * GROUP), 1) * GROUP
+    step = GROUP if normals[0].numel() * weights.shape[2] > _LARGE else levels
     for start in range(0, levels, step):
         part, weight = normals[start : start + step], weights[start : start + step]
-        products = part[:, 0].unsqueeze(1) * weight[:, 0]
-        for normal in range(1, count):
-            products += part[:, normal].unsqueeze(1) * weight[:, normal]
-        whole = products.shape[0] // GROUP
-        if whole:
-            grouped = products[: whole * GROUP].unflatten(0, (whole, GROUP))
+        if count == 1:
+            products = part * weight[:, 0]
+        else:
+            products = part[:, :1] * weight[:, 0]
+            for normal in range(1, count):
+                products += part[:, normal : normal + 1] * weight[:, normal]
+        for group in products.split(GROUP):
+            held = group.shape[0]
             for half in (4, 2, 1):
-                grouped = grouped[:, :half].add_(grouped[:, half : 2 * half])
-            for group in grouped[:, 0].unbind(0):
-                total = group if total is None else total.add_(group)
-        rest = products[whole * GROUP :]
-        if rest.shape[0]:
-            for half in (4, 2, 1):
-                if rest.shape[0] > half:
-                    rest[: rest.shape[0] - half].add_(rest[half:])
-                    rest = rest[:half]
-            total = rest[0] if total is None else total.add_(rest[0])
+                if held > half:
+                    group[: held - half].add_(group[half:held])
+                    held = half
+            total = group[0] if total is None else total.add_(group[0])
     assert total is not None
     return total

@@ -21,7 +21,7 @@ from nde.solvers.brownian.chen import join, join_weights
 __all__ = ["LEAF_BITS", "RowWeights", "SpanWeights", "row_weights", "span_weights"]
 
 # A leaf is cut into 2 ** LEAF_BITS quanta; times are rounded to them.
-LEAF_BITS = 14
+LEAF_BITS = 20
 _LEAF = 1 << LEAF_BITS
 
 Table = list[list[Any]]
