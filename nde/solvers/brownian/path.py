@@ -156,12 +156,6 @@ class BrownianPath:
         return float(-self._plan.grid[0] if self._plan.backwards else self._plan.grid[-1])
 
     @property
-    def grid(self) -> tuple[float, ...]:
-        """Ends of the cells, increasing."""
-        grid = tuple(float(time) for time in self._plan.grid)
-        return tuple(-time for time in reversed(grid)) if self._plan.backwards else grid
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of an increment."""
         return self._plan.own_shape
