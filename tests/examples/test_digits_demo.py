@@ -125,6 +125,8 @@ def test_an_interrupted_demo_stops_its_workers_and_says_how_to_go_on(tmp_path, n
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # where the tests run in the background, SIGINT is ignored, and so it would be by what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         deadline = time.monotonic() + 120
@@ -136,6 +138,7 @@ def test_an_interrupted_demo_stops_its_workers_and_says_how_to_go_on(tmp_path, n
     finally:
         if demo.poll() is None:
             os.killpg(demo.pid, signal.SIGKILL)
+            demo.communicate()
     assert demo.returncode == 130
     assert "Interrupted" in printed and "Traceback" not in printed
     deadline = time.monotonic() + 10

@@ -38,7 +38,9 @@ def cells(times: Sequence[float], controller: Controller) -> list[float]:
 
 
 def snapper(path: Any) -> Callable[[float, float], float] | None:
-    """Return a function that shortens a step from ``t`` to ``t1`` by at most an eighth, to where the path is known soon.
+    """Return a function that shortens a step by an eighth at most, to a time that the path knows soon.
+
+    It takes the step's beginning ``t`` and its end ``t1``, and returns another end.
 
     Args:
         path: The path; None is returned if it has no method ``nearby``.
