@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench bench-per-sample bench-compat bench-brownian docs format clean
+.PHONY: help demo test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ bench-per-sample: $(STAMP) ## Measure a step size per sample, events and implici
 
 bench-compat: $(STAMP) ## Measure torchdiffeq's interface on nde against torchdiffeq
 	$(RUN) -m benchmarks.compat $(ARGS)
+
+bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde $(ARGS)
 
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.brownian $(ARGS)
