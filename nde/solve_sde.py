@@ -119,7 +119,7 @@ def solve_sde(
     channels = _channels(diffusion, structure, y0, times[0], args, noise)
     shape = _path_shape(structure, channels)
     if path is not None:
-        _check_path(path, seed, shape, times, chosen)
+        _check_path(path, seed, shape, times, chosen, structure.device)
     used: Path = path or BrownianPath(
         min(times),
         max(times),
@@ -178,7 +178,9 @@ def _path_shape(structure: StateStructure, channels: int | None) -> tuple[int, .
     return (structure.size,) if shape is None else tuple(shape)
 
 
-def _check_path(path: Any, seed: int | None, shape: tuple[int, ...], times: Sequence[float], method: SDEMethod) -> None:
+def _check_path(
+    path: Any, seed: int | None, shape: tuple[int, ...], times: Sequence[float], method: SDEMethod, device: Any
+) -> None:
     """Raise unless a path serves the solve."""
     if not callable(path):
         raise TypeError(f"path must be callable as path(s, t), but is {path!r}. Try nde.BrownianPath(t0, t1, {shape}).")
@@ -187,6 +189,9 @@ def _check_path(path: Any, seed: int | None, shape: tuple[int, ...], times: Sequ
     has = getattr(path, "shape", None)
     if has is not None and tuple(has) != shape:
         raise ValueError(f"path must have shape {shape} for this state and noise, but has shape {tuple(has)}.")
+    where = getattr(path, "device", device)
+    if torch.device(where) != device:
+        raise ValueError(f"path must be on {device}, like y0, but is on {where}. Try path.to({str(device)!r}).")
     begin, end = getattr(path, "t0", -math.inf), getattr(path, "t1", math.inf)
     if begin > min(times) or end < max(times):
         raise ValueError(
@@ -194,9 +199,6 @@ def _check_path(path: Any, seed: int | None, shape: tuple[int, ...], times: Sequ
             f"{begin:.10g} to {end:.10g}."
         )
     area = getattr(path, "levy_area", method.levy_area)
-    need = ("none", "space-time", "space-time-time")
-    enough = area == method.levy_area or (
-        area in need and method.levy_area in need and need.index(area) >= need.index(method.levy_area)
-    )
-    if not enough and method.levy_area != "none":
+    holds_h = area != "none"  # all areas come with the space-time one
+    if area != method.levy_area and not (method.levy_area == "none" or (method.levy_area == "space-time" and holds_h)):
         raise ValueError(f"path must have levy_area={method.levy_area!r} for method={method.name!r}, but has {area!r}.")

@@ -17,7 +17,7 @@ from nde.solvers.structure import StateStructure
 
 __all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField"]
 
-#: what a diffusion may be; each kind of noise includes those before it, but for "diagonal" and "scalar" in "additive"
+#: what a diffusion may be: see `nde.solve_sde`
 NOISE_TYPES = ("diagonal", "scalar", "additive", "commutative", "general")
 
 Scalar = float | Tensor
@@ -134,10 +134,14 @@ class SDEField(VectorField):
         """Return what the path does from ``t`` to ``t + h``."""
         begin = float(t)
         found = self.path(begin, begin + float(h))
-        parts = (getattr(found, name, None) for name in Increment._fields)
-        if self.channels is None:
-            return Increment(*(None if part is None else part.reshape(-1) for part in parts))  # type: ignore[arg-type]
-        return Increment(*parts)  # type: ignore[arg-type]
+        parts = []
+        for name in Increment._fields:
+            part = getattr(found, name, None)
+            if part is not None:
+                part = part.to(self.structure.dtype)
+                part = part.reshape(-1) if self.channels is None else part
+            parts.append(part)
+        return Increment(*parts)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""

@@ -37,7 +37,7 @@ class SDEMethod(Method):
     strong_orders: ClassVar[Mapping[str, float]]
     weak_order: float | None = None
     levy_area: str = "none"
-    order = 1
+    order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.calculus!r})"

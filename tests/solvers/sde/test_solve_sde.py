@@ -58,6 +58,13 @@ def test_rejected_steps_leave_the_law_of_the_path_as_it_is() -> None:
     torch.testing.assert_close(solution.y1 - shift, path(0.0, 1.0).w - path(0.0, 1.0).w.mean(), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_path_of_another_dtype_than_the_state_serves_it(dtype) -> None:
+    path = nde.BrownianPath(0.0, 1.0, (200,), seed=2, levy_area="space-time", dtype=dtype)
+    solution = solve(Y0.to(torch.float32), path=path)
+    assert solution.y1.dtype == torch.float32
+
+
 def test_steps_end_on_output_times_and_outputs_are_those_of_a_shorter_solve() -> None:
     path = nde.BrownianPath(0.0, 1.0, (200,), seed=2, levy_area="space-time", dtype=torch.float64)
     whole = solve(ts=(0.0, 0.3, 0.7, 1.0), path=path, rtol=1e-3)
