@@ -134,14 +134,18 @@ class SDEField(VectorField):
         """Return what the path does from ``t`` to ``t + h``."""
         begin = float(t)
         found = self.path(begin, begin + float(h))
-        parts = []
-        for name in Increment._fields:
-            part = getattr(found, name, None)
-            if part is not None:
-                part = part.to(self.structure.dtype)
-                part = part.reshape(-1) if self.channels is None else part
-            parts.append(part)
-        return Increment(*parts)
+
+        def shaped(part: Tensor | None) -> Tensor | None:
+            if part is None:
+                return None
+            part = part.to(self.structure.dtype)
+            return part.reshape(-1) if self.channels is None else part
+
+        w = shaped(found.w)
+        if w is None:
+            raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
+        areas = (shaped(getattr(found, name, None)) for name in ("h", "k", "a"))
+        return Increment(w, *areas)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""
