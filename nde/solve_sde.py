@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nde import validation
-from nde.adjoint import ADJOINTS, Adjoint
+from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
 from nde.solvers.brownian import BrownianPath
 from nde.solvers.controllers import Controller, PIController
@@ -104,6 +104,11 @@ def solve_sde(
         controller = PIController()
     control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
+    if isinstance(chosen_adjoint, BacksolveAdjoint):
+        raise ValueError(
+            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps one '
+            'state per step, or adjoint="direct".'
+        )
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)

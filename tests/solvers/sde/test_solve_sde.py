@@ -152,6 +152,7 @@ def test_a_limit_of_steps_ends_the_solve() -> None:
         ({"ts": torch.tensor([0.0, 1.0], requires_grad=True)}, ValueError, "ts must not require a gradient"),
         ({"y0": torch.ones(3, dtype=torch.complex64)}, TypeError, "y0 must be real"),
         ({"args": 3}, TypeError, "args must be a tuple"),
+        ({"adjoint": "backsolve"}, ValueError, 'adjoint="backsolve" solves the adjoint of ordinary equations alone'),
         ({"adjoint": "backward"}, ValueError, "adjoint='backward' is not known"),
     ],
 )
