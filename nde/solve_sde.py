@@ -106,8 +106,8 @@ def solve_sde(
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if isinstance(chosen_adjoint, BacksolveAdjoint):
         raise ValueError(
-            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps one '
-            'state per step, or adjoint="direct".'
+            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps '
+            'one state per step, or adjoint="direct".'
         )
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
