@@ -108,6 +108,25 @@ def scalar(calculus):
     )
 
 
+def commutative(calculus):
+    """Two motions whose fields commute, being multiples of one: y = sinh(sin t + a W1 + b W2)."""
+    weights = torch.tensor([0.6, -0.4], dtype=torch.float64)
+
+    def drift(t, y):
+        correction = weights.square().sum() / 2 * y if calculus == "ito" else 0.0
+        return torch.cos(t) * torch.sqrt(1 + y**2) + correction
+
+    return Case(
+        drift,
+        lambda t, y: torch.sqrt(1 + y**2).unsqueeze(-1) * weights,
+        "commutative",
+        calculus,
+        0.0,
+        lambda path: torch.sinh(math.sin(path.t1) + (path.w[-1] @ weights)).unsqueeze(-1).expand(-1, 2),
+        2,
+    )
+
+
 def additive(calculus):
     """A nonlinear drift that moves in time, and three motions; the reference is Taylor's scheme on the table's cells.
 

@@ -9,7 +9,7 @@ import torch
 
 import nde
 from nde.solvers.sde import find_sde_method, sde_method_names
-from tests.solvers.sde.problems import CASES, GENERAL, TablePath, additive, scalar
+from tests.solvers.sde.problems import CASES, GENERAL, TablePath, additive, commutative, scalar
 
 # the slope over these sizes is that of the order to 0.15: statistical and asymptotic errors are below that
 STEPS = (16, 32, 64, 128)
@@ -59,6 +59,13 @@ def test_strong_order_with_noise_that_does_not_commute(calculus) -> None:
     for method in sde_method_names(calculus, "general"):
         expected = find_sde_method(method, calculus, "general").strong_orders["general"]
         assert slope(case, method, paths(500, 2, cells=2048)) == pytest.approx(expected, abs=0.15), method
+
+
+@pytest.mark.parametrize("calculus", ["ito", "stratonovich"])
+def test_strong_order_with_noise_that_commutes(calculus) -> None:
+    for method in sde_method_names(calculus, "commutative"):
+        expected = find_sde_method(method, calculus, "commutative").strong_orders["commutative"]
+        assert slope(commutative(calculus), method, paths(2000, 2)) == pytest.approx(expected, abs=0.15), method
 
 
 def test_the_two_calculi_differ_by_the_drift_g_dg_2() -> None:
