@@ -90,6 +90,8 @@ def solve_sde(
     """
     validation.check_field(drift, "drift")
     validation.check_field(diffusion, "diffusion")
+    for name, flag in (("local_errors", local_errors), ("throw", throw)):
+        validation.check_flag(flag, name)
     structure = StateStructure(y0)
     validation.check_choice(noise, NOISE_TYPES, "noise")
     validation.check_choice(calculus, CALCULI, "calculus")

@@ -151,6 +151,8 @@ def test_a_limit_of_steps_ends_the_solve() -> None:
         ({"ts": (1.0, 0.0)}, ValueError, "ts must be increasing with the Ito calculus"),
         ({"ts": torch.tensor([0.0, 1.0], requires_grad=True)}, ValueError, "ts must not require a gradient"),
         ({"y0": torch.ones(3, dtype=torch.complex64)}, TypeError, "y0 must be real"),
+        ({"throw": 1}, TypeError, "throw must be True or False"),
+        ({"local_errors": "yes"}, TypeError, "local_errors must be True or False"),
         ({"args": 3}, TypeError, "args must be a tuple"),
         ({"adjoint": "backsolve"}, ValueError, 'adjoint="backsolve" solves the adjoint of ordinary equations alone'),
         ({"adjoint": "backward"}, ValueError, "adjoint='backward' is not known"),
