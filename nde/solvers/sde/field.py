@@ -6,6 +6,7 @@ through `SDEField.increment` and `SDEField.product`, which hide whether the diff
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -83,6 +84,7 @@ class SDEField(VectorField):
         self.path = path
         self.channels = channels
         self.diffusion_evaluations = 0
+        self._noise_shape = (structure.size,) if channels is None else (*structure.leaves[0].shape[:-1], channels)
 
     def watch(self, check: Check) -> None:
         """See `VectorField.watch`; the first values of the drift and of the diffusion are checked."""
@@ -138,7 +140,7 @@ class SDEField(VectorField):
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""
         begin, size = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
-        return converted(self.path(begin, begin + size), self.structure.dtype, (-1,) if self.channels is None else None)
+        return converted(self.path(begin, begin + size), self.structure.dtype, self._noise_shape)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""
@@ -152,29 +154,33 @@ def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     return torch.matmul(diffusion, noise.unsqueeze(-1)).squeeze(-1)
 
 
-def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...] | None) -> Increment:
+def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increment:
     """Return what a path said as an `Increment`.
 
     Args:
         found: An object with the attributes of one; without areas, they are None.
         dtype: The dtype wanted.
-        shape: The shape wanted; None for the path's own.
+        shape: The shape wanted, of all but the Levy area.
 
     Raises:
-        ValueError: It has no increment.
+        TypeError: Its increment is no floating-point tensor.
+        ValueError: It has another number of entries.
     """
+    w = getattr(found, "w", None)
+    if not isinstance(w, Tensor) or not w.is_floating_point():
+        given = f"has dtype {w.dtype}" if isinstance(w, Tensor) else f"is {w!r}"
+        raise TypeError(f"path(s, t).w must be a floating-point tensor, the increment from s to t, but {given}.")
+    if w.numel() != math.prod(shape):
+        raise ValueError(
+            f"path(s, t).w must have as many entries as the shape {shape}, but has shape {tuple(w.shape)}."
+        )
 
     def part(name: str) -> Tensor | None:
         value: Tensor | None = getattr(found, name, None)
-        if value is None:
-            return None
-        value = value.to(dtype)
-        return value if shape is None else value.reshape(shape)
+        return None if value is None else value.to(dtype).reshape(shape)
 
-    w = part("w")
-    if w is None:
-        raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
-    return Increment(w, part("h"), part("k"), part("a"))
+    area = getattr(found, "a", None)
+    return Increment(w.to(dtype).reshape(shape), part("h"), part("k"), None if area is None else area.to(dtype))
 
 
 def diffusion_matrix(
