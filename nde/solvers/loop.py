@@ -93,12 +93,14 @@ def accepted_steps(
     error_order = method.error_order or 1
     control = problem.controller.begin(error_order)
     attempt: StepResult | None = None
+    broken = False  # whether states that were not finite made the steps shrink
+    broke = 0.0  # the size of the last step that led to one
 
     def fail(status: Status, h: float) -> None:
         progress.status = status
         failure = _failure(problem, norm, progress, t, h, y, carry, attempt)
         if status is Status.NON_FINITE:
-            # what it has come on since, it need not come on again
+            # the step that met it, without what lies beyond the span
             again = direction * min(broke, abs(end_time - t))
             failure = replace(failure, source=field.source(method, t, again, y, carry))
         progress.failure = failure
@@ -112,10 +114,6 @@ def accepted_steps(
         size = max(size, problem.dt_min)  # the choice is a guess, which must not end the solve
     stretch = 1.0 + problem.controller.stretch
     longest = problem.dt_max * (1 + 1e-9)  # so that rounding leaves no sliver at the end
-    broken, broke = (
-        False,
-        0.0,
-    )  # whether states that were not finite made the steps shrink, and the size of the last one that led to them
     for landing, landing_anchor in problem.landings():
         while t != landing:
             size = min(size, problem.dt_max)

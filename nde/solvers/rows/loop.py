@@ -316,7 +316,7 @@ class _RowSolve:
             return [None] * len(rows)
         index = torch.from_numpy(numpy.flatnonzero(gone)).to(self.device)
         carry = self.carry if self.stepper.flat else take_rows(self.carry, index)
-        # what a row has come on since, it need not come on again
+        # the steps that met it, without what lies beyond the spans
         h = numpy.copysign(numpy.minimum(numpy.abs(self.broke[gone]), numpy.abs(room)), room)
         times, sizes = as_column(t, self.device), as_column(h, self.device)
         return self.problem.field.of(rows).sources(self.problem.method, times, sizes, self.y[index], carry)
