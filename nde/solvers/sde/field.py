@@ -211,6 +211,10 @@ def diffusion_matrix(
             f"the value of diffusion(t, y) must have shape {wanted} with noise={noise!r}, for a state of shape "
             f"{shape}, but has shape {tuple(value.shape)}.{hint}"
         )
+    if not value.shape[-1]:
+        raise ValueError(
+            f"the value of diffusion(t, y) must have at least one motion, but has shape {tuple(value.shape)}."
+        )
     if value.dtype != structure.leaves[0].dtype:
         raise TypeError(
             f"the value of diffusion(t, y) must have the state's dtype {structure.leaves[0].dtype}, but has "
