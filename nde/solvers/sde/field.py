@@ -67,6 +67,8 @@ class SDEField(VectorField):
         diffusion_evaluations: Number of calls of the diffusion so far; ``evaluations`` counts those of the drift.
     """
 
+    name = "drift"
+
     def __init__(
         self,
         drift: Callable[..., Any],

@@ -39,6 +39,7 @@ class RowSDEField(RowField):
         counter: Where evaluations are counted.
     """
 
+    name = "drift"
     stochastic = True
 
     def __init__(

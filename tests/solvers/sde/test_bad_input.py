@@ -117,9 +117,9 @@ def test_increments_of_no_use_are_named(w, kind, message, per_sample) -> None:
     [
         ({"path": nde.BrownianPath(0.0, 0.5, (3, 2), seed=1)}, ValueError, "path must cover the span of ts"),
         ({"path": nde.BrownianPath(0.0, 1.0, (2, 3), seed=1)}, ValueError, r"shape \(3, 2\).*has shape \(2, 3\)"),
-        ({"drift": lambda t, y: y.float()}, TypeError, "float32"),
+        ({"drift": lambda t, y: y.float()}, TypeError, "drift.*float32"),
         ({"diffusion": lambda t, y: y.float()}, TypeError, "diffusion.*float32"),
-        ({"drift": lambda t, y: y[:, :1]}, ValueError, r"\(3, 2\).*\(3, 1\)"),
+        ({"drift": lambda t, y: y[:, :1]}, ValueError, r"drift.*\(3, 2\).*\(3, 1\)"),
         ({"diffusion": lambda t, y: y[:, :1]}, ValueError, r"diffusion.*\(3, 2\).*\(3, 1\)"),
         ({"diffusion": lambda t, y: None}, TypeError, "diffusion"),
         (
