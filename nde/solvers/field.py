@@ -100,8 +100,8 @@ class VectorField:
             value = self.function(time, state, *self.args)
         except Exception as error:
             error.add_note(
-                f"raised by the {self.name} at t = {float(time.detach()):.10g}, in its evaluation number {self.evaluations}; "
-                f"it is called as {self.name}(t, y{', *args' if self.args else ''})"
+                f"raised by the {self.name} at t = {float(time.detach()):.10g}, in its evaluation number "
+                f"{self.evaluations}; it is called as {self.name}(t, y{', *args' if self.args else ''})"
             )
             raise
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
