@@ -15,7 +15,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
-from nde.solvers.brownian import BrownianPath
+from nde.solvers.brownian import BrownianPath, BrownianWalk
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import whole
@@ -71,7 +71,9 @@ def solve_sde(
             that `nde.solvers.sde.default_method` names.
         path: The Brownian path; None for a new one. A path of one's own makes solves comparable, with other methods or
             step sizes. Of the shape of ``y0`` where the noise is diagonal, of ``(*y0.shape[:-1], m)`` otherwise.
-        seed: Seed of the new path; None to draw one from torch's global generator.
+        seed: Seed of the new path, which other solves meet again by it, whatever their method and steps. With None, it
+            is drawn from torch's global generator; a path that serves this solve alone is cheaper where the controller
+            chooses the steps.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`.
         controller: Step-size controller; by default `PIController`. Methods without an error estimate need `FixedStep`
             or `StepTo`. What a controller rejects leaves the law of the path as it is.
@@ -127,16 +129,7 @@ def solve_sde(
     shape = _path_shape(structure, channels)
     if path is not None:
         _check_path(path, seed, shape, times, chosen, structure.device)
-    used: Path = path or BrownianPath(
-        min(times),
-        max(times),
-        shape,
-        seed=int(torch.randint(2**62, ())) if seed is None else seed,
-        grid=cells(times, control),
-        levy_area=chosen.levy_area,
-        dtype=structure.dtype,
-        device=structure.device,
-    )
+    used = _new_path(times, shape, seed, chosen, control, structure) if path is None else path
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
@@ -183,6 +176,23 @@ def _path_shape(structure: StateStructure, channels: int | None) -> tuple[int, .
     if channels is not None and shape is not None:
         return (*shape[:-1], channels)
     return (structure.size,) if shape is None else tuple(shape)
+
+
+def _new_path(
+    times: Sequence[float],
+    shape: tuple[int, ...],
+    seed: int | None,
+    method: SDEMethod,
+    control: Controller,
+    structure: StateStructure,
+) -> Path:
+    """Return a path of the solve's own."""
+    own_seed = int(torch.randint(2**62, ())) if seed is None else seed
+    common: dict[str, Any] = {"levy_area": method.levy_area, "dtype": structure.dtype, "device": structure.device}
+    if seed is None and control.adaptive:
+        # nobody can ask for this path elsewhere, so that it may be made as the steps come
+        return BrownianWalk(times[0], times[-1], shape, seed=own_seed, **common)
+    return BrownianPath(min(times), max(times), shape, seed=own_seed, grid=cells(times, control), **common)
 
 
 def _check_path(
