@@ -54,9 +54,18 @@ class SDEMethod(Method):
         Raises:
             TypeError: The field has no diffusion.
         """
-        if not isinstance(field, SDEField):
+        return self.step_sde(self.stochastic(field), t, h, y, carry)
+
+    def stochastic(self, field: Any) -> SDEField:
+        """Return a field, or one on rows, that has a diffusion.
+
+        Raises:
+            TypeError: It has none.
+        """
+        if not hasattr(field, "increment"):
             raise TypeError(f"method {self.name!r} steps stochastic equations; solve with nde.solve_sde.")
-        return self.step_sde(field, t, h, y, carry)
+        found: SDEField = field
+        return found
 
     @abstractmethod
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
 
 __all__ = ["Milstein"]
 
@@ -32,6 +32,7 @@ class Milstein(SDEMethod):
     """
 
     strong_orders: ClassVar[Mapping[str, float]] = {"diagonal": 1.0, "scalar": 1.0, "additive": 1.0}
+    rows = True
     source = "Milstein (1974), Theory Probab. Appl. 19; Kloeden, Platen (1992), 10.3 and 11.1"
 
     def __init__(self, calculus: str, derivative_free: bool = False) -> None:
@@ -47,24 +48,24 @@ class Milstein(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        size, noise = float(h), field.increment(t, h).w
+        size, noise = size_of(h, y), field.increment(t, h).w
         drift = field(t, y)
         square = noise.square()
         if self.calculus == "ito":
-            square = square - size
+            square = square - wide(size, noise)
         if field.noise == "additive":  # the derivative vanishes
             correction, diffusion = None, field.diffusion(t, y)
         elif self.derivative_free:
             correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
         else:
             correction, diffusion = self._derivative(field, t, y, 0.5 * square)
-        y1 = torch.add(y, drift, alpha=size) + field.product(diffusion, noise)
+        y1 = plus(y, drift, size) + field.product(diffusion, noise)
         return StepResult(y1 if correction is None else y1 + correction, None, None, None, None)
 
-    def _difference(self, field: SDEField, t: Scalar, h: float, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    def _difference(self, field: SDEField, t: Scalar, h: Size, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         diffusion = field.diffusion(t, y)
-        root = math.sqrt(abs(h))
-        support = y + field.product(diffusion, torch.full_like(factor, root))
+        root = filled(factor, root_of(length_of(h)))
+        support = y + field.product(diffusion, root)
         return field.product(field.diffusion(t, support) - diffusion, factor / root), diffusion
 
     def _derivative(self, field: SDEField, t: Scalar, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,7 +93,7 @@ class Milstein(SDEMethod):
                         back, probe, direction if recording else direction.detach(), create_graph=recording,
                         allow_unused=True,
                     )  # fmt: skip
-                    found = None if forward is None else forward.reshape(-1)
+                    found = None if forward is None else forward.reshape(y.shape)
         if found is None:
             found = torch.zeros_like(y)
         if not recording:

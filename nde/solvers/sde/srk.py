@@ -5,7 +5,6 @@ Only the stages that the coefficients use are evaluated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from nde.solvers.method import Scalar, StepResult
 from nde.solvers.norms import Quotient
 from nde.solvers.sde.field import Increment, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
 from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
 
 __all__ = ["StochasticRungeKutta"]
@@ -36,6 +36,7 @@ class StochasticRungeKutta(SDEMethod):
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
     levy_area = "space-time"
     error_order = 1.5
+    rows = True
 
     def __init__(self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito") -> None:
         self.name = name
@@ -48,7 +49,7 @@ class StochasticRungeKutta(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        tableau, size = self.tableau, float(h)
+        tableau, size = self.tableau, size_of(h, y)
         increment = field.increment(t, h)
         w = increment.w
         mean = 0.5 * w + _area(increment)  # I10 / h
@@ -67,8 +68,8 @@ class StochasticRungeKutta(SDEMethod):
                 )
         kept, left_out = self._noise(field, size, w, mean, diffusions)
         change = _sum(tableau.alpha, drifts)
-        y1 = torch.add(y, change, alpha=size) + kept + left_out
-        error = torch.add(left_out, change - drifts[0], alpha=size)
+        y1 = plus(y, change, size) + kept + left_out
+        error = plus(left_out, change - drifts[0], size)
         stiffness = None
         if tableau.stiffness_stages is not None:
             low, high = tableau.stiffness_stages
@@ -76,24 +77,24 @@ class StochasticRungeKutta(SDEMethod):
         return StepResult(y1, None, error.unsqueeze(0), stiffness, None)
 
     def _noise_argument(
-        self, field: SDEField, stage: int, h: float, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
+        self, field: SDEField, stage: int, h: Size, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
     ) -> Tensor:
         tableau = self.tableau
         if isinstance(tableau, SRATableau) or not stage:
             return y
-        root = torch.full_like(w, math.sqrt(abs(h)))
+        root = filled(w, root_of(length_of(h)))
         return _argument(field, y, h, root, (tableau.a1[stage - 1], tableau.b1[stage - 1]), drifts, diffusions)
 
     def _noise(
-        self, field: SDEField, h: float, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
+        self, field: SDEField, h: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what the noise adds, in the embedded solution and beyond it."""
         tableau = self.tableau
         if isinstance(tableau, SRATableau):
             kept = field.product(_sum(tableau.beta1, diffusions), w)
             return kept, field.product(_sum(tableau.beta2, diffusions), mean)
-        square, size = w.square(), abs(h)
-        double = (square - size) / (2 * math.sqrt(size))  # I11 / sqrt(h)
+        square, size = w.square(), wide(length_of(h), w)
+        double = (square - size) / (2 * root_of(size))  # I11 / sqrt(h)
         triple = w * (square - 3 * size) / (6 * size)  # I111 / h
         kept = field.product(_sum(tableau.beta1, diffusions), w) + field.product(
             _sum(tableau.beta2, diffusions), double
@@ -135,7 +136,7 @@ def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
 def _argument(
     field: SDEField,
     y: Tensor,
-    h: float,
+    h: Size,
     noise: Tensor,
     rows: tuple[Sequence[float], Sequence[float]],
     drifts: Mapping[int, Tensor],
@@ -143,7 +144,7 @@ def _argument(
 ) -> Tensor:
     drift_row, diffusion_row = rows
     if any(drift_row):
-        y = torch.add(y, _sum(drift_row, drifts), alpha=h)
+        y = plus(y, _sum(drift_row, drifts), h)
     return y + field.product(_sum(diffusion_row, diffusions), noise) if any(diffusion_row) else y
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, plus, size_of
 from nde.solvers.tableau import ButcherTableau
 
 __all__ = ["EulerHeun", "StratonovichRungeKutta"]
@@ -32,6 +33,7 @@ class StratonovichRungeKutta(SDEMethod):
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
     error_order = 1
+    rows = True
 
     def __init__(self, name: str, tableau: ButcherTableau) -> None:
         self.name = name
@@ -40,7 +42,7 @@ class StratonovichRungeKutta(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        tableau, size = self.tableau, float(h)
+        tableau, size = self.tableau, size_of(h, y)
         noise = field.increment(t, h).w
         stages = [_change(field, t, size, y, noise)]
         for c, row in zip(tableau.c[1:], tableau.a, strict=True):
@@ -56,6 +58,7 @@ class EulerHeun(SDEMethod):
     name = "euler_heun"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
+    rows = True
     source = "Gard (1988), Introduction to stochastic differential equations; Roberts (2012), arXiv:1210.0933"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
@@ -63,12 +66,12 @@ class EulerHeun(SDEMethod):
         noise = field.increment(t, h).w
         drift, first = field(t, y), field.diffusion(t, y)
         second = field.diffusion(t + h, y + field.product(first, noise))
-        y1 = torch.add(y, drift, alpha=float(h)) + field.product(first + second, 0.5 * noise)
+        y1 = plus(y, drift, size_of(h, y)) + field.product(first + second, 0.5 * noise)
         return StepResult(y1, None, None, None, None)
 
 
-def _change(field: SDEField, t: Scalar, h: float, y: Tensor, noise: Tensor) -> Tensor:
-    return torch.add(field.product(field.diffusion(t, y), noise), field(t, y), alpha=h)
+def _change(field: SDEField, t: Scalar, h: Size, y: Tensor, noise: Tensor) -> Tensor:
+    return plus(field.product(field.diffusion(t, y), noise), field(t, y), h)
 
 
 def _sum(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
