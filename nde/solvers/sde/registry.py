@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nde.solvers.registry import suggestion
 from nde.solvers.sde.euler import EulerMaruyama
+from nde.solvers.sde.log_ode import LogODE
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
 from nde.solvers.sde.reversible import ReversibleHeun
@@ -89,6 +90,7 @@ register_sde_method(EulerHeun())
 for _name, _tableau in (("heun", HEUN), ("midpoint", MIDPOINT), ("ralston", RALSTON)):
     register_sde_method(StratonovichRungeKutta(_name, _tableau))
 register_sde_method(ReversibleHeun())
+register_sde_method(LogODE())
 for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosri2", SOSRI2)):
     register_sde_method(StochasticRungeKutta(_name, _sri))
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):
