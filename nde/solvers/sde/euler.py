@@ -26,7 +26,6 @@ class EulerMaruyama(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        drift, diffusion = field(t, y), field.diffusion(t, y)
-        noise = field.product(diffusion, field.increment(t, h).w)
-        y1 = torch.add(y, drift, alpha=float(h)) + noise
+        noise = field.product(field.diffusion(t, y), field.increment(t, h).w)
+        y1 = torch.add(y, field(t, y), alpha=float(h)) + noise
         return StepResult(y1, None, None, None, None)

@@ -46,6 +46,10 @@ class SDEMethod(Method):
         """Return what it asks of a path, as in ``levy_area``, for one kind of noise."""
         return self.levy_area
 
+    def fitted(self, calculus: str, noise: str) -> SDEMethod:
+        """Return the method for an equation of a calculus and a kind of noise: itself, unless it depends on them."""
+        return self
+
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
         """Return the first step's carry: nothing, unless the method says otherwise."""
         return None

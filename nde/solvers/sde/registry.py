@@ -73,6 +73,7 @@ def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMe
         method = _METHODS[method, calculus]
     if not isinstance(method, SDEMethod):
         raise TypeError(f"method must be a name or an SDEMethod, but is a {type(method).__name__}.")
+    method = method.fitted(calculus, noise)
     if method.calculus != calculus:
         raise ValueError(
             f"method={method.name!r} converges to the {method.calculus} solution, but calculus={calculus!r}. {fitting}"
