@@ -19,6 +19,7 @@ from nde.solvers.brownian import BrownianPath, BrownianWalk
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import whole
+from nde.solvers.sde.areas import APPROXIMATE, serves
 from nde.solvers.sde.field import NOISE_TYPES, Path, SDEField, diffusion_matrix
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.registry import default_method, find_sde_method
@@ -126,10 +127,15 @@ def solve_sde(
         )
     flat = structure.flatten(y0, "y0").clone()
     channels = _channels(diffusion, structure, y0, times[0], args, noise)
-    shape = _path_shape(structure, channels)
+    shape, area = _path_shape(structure, channels), chosen.area(noise)
+    if path is None and area in APPROXIMATE and len(shape) < 2:
+        raise ValueError(
+            f"y0 must have a batch axis with method={chosen.name!r} and noise={noise!r}, but has shape "
+            f"{tuple(y0.shape) if isinstance(y0, Tensor) else shape}. Use y0.unsqueeze(0)."
+        )
     if path is not None:
-        _check_path(path, seed, shape, times, chosen, structure.device)
-    used = _new_path(times, shape, seed, chosen, control, structure) if path is None else path
+        _check_path(path, seed, shape, times, chosen.name, area, structure.device)
+    used = _new_path(times, shape, seed, area, control, structure) if path is None else path
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
@@ -182,13 +188,13 @@ def _new_path(
     times: Sequence[float],
     shape: tuple[int, ...],
     seed: int | None,
-    method: SDEMethod,
+    area: str,
     control: Controller,
     structure: StateStructure,
 ) -> Path:
     """Return a path of the solve's own."""
     own_seed = int(torch.randint(2**62, ())) if seed is None else seed
-    common: dict[str, Any] = {"levy_area": method.levy_area, "dtype": structure.dtype, "device": structure.device}
+    common: dict[str, Any] = {"levy_area": area, "dtype": structure.dtype, "device": structure.device}
     if seed is None and control.adaptive:
         # nobody can ask for this path elsewhere, so that it may be made as the steps come
         return BrownianWalk(times[0], times[-1], shape, seed=own_seed, **common)
@@ -196,16 +202,22 @@ def _new_path(
 
 
 def _check_path(
-    path: Any, seed: int | None, shape: tuple[int, ...], times: Sequence[float], method: SDEMethod, device: Any
+    path: Any,
+    seed: int | None,
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    method: str,
+    area: str,
+    device: Any,
 ) -> None:
     """Raise unless a path serves the solve."""
     if not callable(path):
         raise TypeError(f"path must be callable as path(s, t), but is {path!r}. Try nde.BrownianPath(t0, t1, {shape}).")
     if seed is not None:
         raise ValueError("seed belongs to a new path, but path was given, which has its own. Leave one of them out.")
-    has = getattr(path, "shape", None)
-    if has is not None and tuple(has) != shape:
-        raise ValueError(f"path must have shape {shape} for this state and noise, but has shape {tuple(has)}.")
+    its = getattr(path, "shape", None)
+    if its is not None and tuple(its) != shape:
+        raise ValueError(f"path must have shape {shape} for this state and noise, but has shape {tuple(its)}.")
     where = getattr(path, "device", device)
     if torch.device(where) != device:
         raise ValueError(f"path must be on {device}, like y0, but is on {where}. Try path.to({str(device)!r}).")
@@ -215,7 +227,6 @@ def _check_path(
             f"path must cover the span of ts, from {min(times):.10g} to {max(times):.10g}, but is known from "
             f"{begin:.10g} to {end:.10g}."
         )
-    area = getattr(path, "levy_area", method.levy_area)
-    holds_h = area != "none"  # all areas come with the space-time one
-    if area != method.levy_area and not (method.levy_area == "none" or (method.levy_area == "space-time" and holds_h)):
-        raise ValueError(f"path must have levy_area={method.levy_area!r} for method={method.name!r}, but has {area!r}.")
+    has = getattr(path, "levy_area", area)
+    if not serves(has, area):
+        raise ValueError(f"path must have levy_area={area!r} for method={method!r}, but has {has!r}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nde.solvers.registry import suggestion
 from nde.solvers.sde.euler import EulerMaruyama
+from nde.solvers.sde.log_ode import LogODE
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
 from nde.solvers.sde.reversible import ReversibleHeun
@@ -72,6 +73,7 @@ def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMe
         method = _METHODS[method, calculus]
     if not isinstance(method, SDEMethod):
         raise TypeError(f"method must be a name or an SDEMethod, but is a {type(method).__name__}.")
+    method = method.fitted(calculus, noise)
     if method.calculus != calculus:
         raise ValueError(
             f"method={method.name!r} converges to the {method.calculus} solution, but calculus={calculus!r}. {fitting}"
@@ -89,6 +91,7 @@ register_sde_method(EulerHeun())
 for _name, _tableau in (("heun", HEUN), ("midpoint", MIDPOINT), ("ralston", RALSTON)):
     register_sde_method(StratonovichRungeKutta(_name, _tableau))
 register_sde_method(ReversibleHeun())
+register_sde_method(LogODE())
 for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosri2", SOSRI2)):
     register_sde_method(StochasticRungeKutta(_name, _sri))
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.norms import Quotient
-from nde.solvers.sde.field import Increment, SDEField
+from nde.solvers.sde.areas import space_time_area
+from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
 from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
@@ -52,7 +53,7 @@ class StochasticRungeKutta(SDEMethod):
         tableau, size = self.tableau, size_of(h, y)
         increment = field.increment(t, h)
         w = increment.w
-        mean = 0.5 * w + _area(increment)  # I10 / h
+        mean = 0.5 * w + space_time_area(increment)  # I10 / h
         drifts: dict[int, Tensor] = {}
         diffusions: dict[int, Tensor] = {}
         arguments: dict[int, Tensor] = {0: y}
@@ -103,14 +104,6 @@ class StochasticRungeKutta(SDEMethod):
             _sum(tableau.beta4, diffusions), triple
         )
         return kept, beyond
-
-
-def _area(increment: Increment) -> Tensor:
-    if increment.h is None:
-        raise ValueError(
-            'path must know its space-time area for this method: BrownianPath(..., levy_area="space-time").'
-        )
-    return increment.h
 
 
 def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:

@@ -64,9 +64,10 @@ class EulerHeun(SDEMethod):
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
         noise = field.increment(t, h).w
-        drift, first = field(t, y), field.diffusion(t, y)
-        second = field.diffusion(t + h, y + field.product(first, noise))
-        y1 = plus(y, drift, size_of(h, y)) + field.product(first + second, 0.5 * noise)
+        first = field.product(field.diffusion(t, y), noise)
+        moved = plus(y, field(t, y), size_of(h, y))
+        second = field.product(field.diffusion(t + h, y + first), noise)
+        y1 = torch.add(moved, first + second, alpha=0.5)
         return StepResult(y1, None, None, None, None)
 
 
