@@ -31,12 +31,14 @@ class SDEMethod(Method):
         weak_order: Weak order for noise that commutes, of every kind that it takes; None if not known.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
             "foster" (each of these two serves for the other).
+        stages_inside: Whether drift and diffusion are evaluated at times of the step alone.
     """
 
     calculus: str
     strong_orders: ClassVar[Mapping[str, float]]
     weak_order: float | None = None
     levy_area: str = "none"
+    stages_inside: bool = True
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:

@@ -26,6 +26,7 @@ class ReversibleHeun(SDEMethod):
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 1.0), "general": 0.5}
     error_order = 1
+    rows = True
     carry_is_function_of_state = False
     source = "Kidger, Foster, Li, Lyons (2021), Efficient and accurate gradients for neural SDEs, algorithm 1"
 

@@ -45,6 +45,7 @@ class StochasticRungeKutta(SDEMethod):
         self.calculus = calculus
         self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
         self.source = tableau.source
+        self.stages_inside = all(0.0 <= node <= 1.0 for node in (*tableau.c0, *tableau.c1))
         self.has_stiffness = tableau.stiffness_stages is not None
         self._drifts, self._diffusions = _needed(tableau)
 
