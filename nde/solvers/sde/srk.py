@@ -18,6 +18,7 @@ from nde.solvers.sde.areas import space_time_area
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
+from nde.solvers.sde.sums import weighted_sum
 
 __all__ = ["StochasticRungeKutta"]
 
@@ -67,7 +68,7 @@ class StochasticRungeKutta(SDEMethod):
                     t + tableau.c1[stage] * h, self._noise_argument(field, stage, size, w, y, drifts, diffusions)
                 )
         kept, left_out = self._noise(field, size, w, mean, diffusions)
-        change = _sum(tableau.alpha, drifts)
+        change = weighted_sum(tableau.alpha, drifts)
         y1 = torch.add(y, change, alpha=size) + kept + left_out
         error = torch.add(left_out, change - drifts[0], alpha=size)
         stiffness = None
@@ -91,16 +92,16 @@ class StochasticRungeKutta(SDEMethod):
         """Return what the noise adds, in the embedded solution and beyond it."""
         tableau = self.tableau
         if isinstance(tableau, SRATableau):
-            kept = field.product(_sum(tableau.beta1, diffusions), w)
-            return kept, field.product(_sum(tableau.beta2, diffusions), mean)
+            kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
+            return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
         square, size = w.square(), abs(h)
         double = (square - size) / (2 * math.sqrt(size))  # I11 / sqrt(h)
         triple = w * (square - 3 * size) / (6 * size)  # I111 / h
-        kept = field.product(_sum(tableau.beta1, diffusions), w) + field.product(
-            _sum(tableau.beta2, diffusions), double
+        kept = field.product(weighted_sum(tableau.beta1, diffusions), w) + field.product(
+            weighted_sum(tableau.beta2, diffusions), double
         )
-        beyond = field.product(_sum(tableau.beta3, diffusions), mean) + field.product(
-            _sum(tableau.beta4, diffusions), triple
+        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean) + field.product(
+            weighted_sum(tableau.beta4, diffusions), triple
         )
         return kept, beyond
 
@@ -136,18 +137,5 @@ def _argument(
 ) -> Tensor:
     drift_row, diffusion_row = rows
     if any(drift_row):
-        y = torch.add(y, _sum(drift_row, drifts), alpha=h)
-    return y + field.product(_sum(diffusion_row, diffusions), noise) if any(diffusion_row) else y
-
-
-def _sum(weights: Sequence[float], stages: Mapping[int, Tensor]) -> Tensor:
-    total: Tensor | None = None
-    for index, weight in enumerate(weights):
-        if not weight:
-            continue
-        stage = stages[index]
-        if total is None:
-            total = stage if weight == 1.0 else weight * stage
-        else:
-            total = torch.add(total, stage, alpha=weight)
-    return torch.zeros_like(stages[0]) if total is None else total
+        y = torch.add(y, weighted_sum(drift_row, drifts), alpha=h)
+    return y + field.product(weighted_sum(diffusion_row, diffusions), noise) if any(diffusion_row) else y

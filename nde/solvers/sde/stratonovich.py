@@ -11,6 +11,7 @@ from torch import Tensor
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sums import weighted_sum
 from nde.solvers.tableau import ButcherTableau
 
 __all__ = ["EulerHeun", "StratonovichRungeKutta"]
@@ -44,10 +45,10 @@ class StratonovichRungeKutta(SDEMethod):
         noise = field.increment(t, h).w
         stages = [_change(field, t, size, y, noise)]
         for c, row in zip(tableau.c[1:], tableau.a, strict=True):
-            argument = y + _sum(row, stages)
+            argument = y + weighted_sum(row, stages)
             stages.append(_change(field, t + c * h, size, argument, noise))
-        errors = torch.stack([_sum(row, stages) for row in tableau.errors])
-        return StepResult(y + _sum(tableau.b, stages), None, errors, None, None)
+        errors = torch.stack([weighted_sum(row, stages) for row in tableau.errors])
+        return StepResult(y + weighted_sum(tableau.b, stages), None, errors, None, None)
 
 
 class EulerHeun(SDEMethod):
@@ -69,12 +70,3 @@ class EulerHeun(SDEMethod):
 
 def _change(field: SDEField, t: Scalar, h: float, y: Tensor, noise: Tensor) -> Tensor:
     return torch.add(field.product(field.diffusion(t, y), noise), field(t, y), alpha=h)
-
-
-def _sum(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
-    terms = [(weight, stage) for weight, stage in zip(weights, stages, strict=False) if weight]
-    (weight, stage), *rest = terms
-    total = stage if weight == 1.0 else weight * stage
-    for weight, stage in rest:
-        total = torch.add(total, stage, alpha=weight)
-    return total
