@@ -25,6 +25,7 @@ class ReversibleHeun(SDEMethod):
     name = "reversible_heun"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 1.0), "general": 0.5}
+    weak_order = 1.0
     error_order = 1
     carry_is_function_of_state = False
     source = "Kidger, Foster, Li, Lyons (2021), Efficient and accurate gradients for neural SDEs, algorithm 1"

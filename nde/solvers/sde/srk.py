@@ -26,6 +26,10 @@ __all__ = ["StochasticRungeKutta"]
 class StochasticRungeKutta(SDEMethod):
     """A method of strong order 1.5 for the Ito calculus.
 
+    The weak order is 2 for additive noise, as for Taylor's scheme with all double integrals (Kloeden, Platen 1992,
+    14.2): what the methods differ from it by is odd in the noise, or small. For diagonal and scalar noise it is 1.5, as
+    the ``sqrt(h)`` of the stages is not odd in the noise.
+
     The error estimate is the difference to an embedded solution of strong order 1: Euler's for the drift, and the noise
     without its integrals ``I10`` and ``I111``. It is proportional to ``h ** 1.5``.
 
@@ -44,6 +48,7 @@ class StochasticRungeKutta(SDEMethod):
         self.tableau = tableau
         self.calculus = calculus
         self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
+        self.weak_order = 2.0 if isinstance(tableau, SRATableau) else 1.5
         self.source = tableau.source
         self.has_stiffness = tableau.stiffness_stages is not None
         self._drifts, self._diffusions = _needed(tableau)

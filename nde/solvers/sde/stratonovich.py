@@ -32,6 +32,7 @@ class StratonovichRungeKutta(SDEMethod):
 
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
+    weak_order = 1.0
     error_order = 1
 
     def __init__(self, name: str, tableau: ButcherTableau) -> None:
@@ -57,6 +58,7 @@ class EulerHeun(SDEMethod):
     name = "euler_heun"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
+    weak_order = 1.0
     source = "Gard (1988), Introduction to stochastic differential equations; Roberts (2012), arXiv:1210.0933"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:

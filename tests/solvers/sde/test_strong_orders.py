@@ -19,7 +19,7 @@ CELLS = 256
 def slope(case, method, path, **options):
     errors = []
     for steps in STEPS:
-        y0 = torch.full(case.shape(path), case.y0, dtype=torch.float64)
+        y0 = torch.as_tensor(case.y0, dtype=torch.float64).expand(case.shape(path)).clone()
         solution = nde.solve_sde(
             case.drift, case.diffusion, y0, (path.t0, path.t1), noise=case.noise, calculus=case.calculus, method=method,
             path=path, controller=nde.FixedStep((path.t1 - path.t0) / steps), **options,
