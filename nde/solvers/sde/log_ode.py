@@ -34,6 +34,7 @@ class LogODE(SDEMethod):
     name = "log_ode"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 1.0), "general": 0.5}
+    weak_order = 1.0
     levy_area = "foster"
     error_order = 1
     source = "Castell, Gaines (1996), Ann. Inst. H. Poincare Probab. Statist. 32; Foster (2020), thesis, Oxford"

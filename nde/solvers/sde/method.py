@@ -28,7 +28,8 @@ class SDEMethod(Method):
     Attributes:
         calculus: The integral that it converges to, one of `CALCULI`.
         strong_orders: Strong order for each kind of noise that it takes.
-        weak_order: Weak order for noise that commutes, of every kind that it takes; None if not known.
+        weak_order: Weak order, the least of those for the kinds of noise that it takes other than "general", for which
+            it is 1; None if not known.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
             "foster" (each of these two serves for the other).
         stages_inside: Whether drift and diffusion are evaluated at times of the step alone.

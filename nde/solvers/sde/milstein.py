@@ -34,6 +34,7 @@ class Milstein(SDEMethod):
 
     strong_orders: ClassVar[Mapping[str, float]] = {"diagonal": 1.0, "scalar": 1.0, "additive": 1.0}
     rows = True
+    weak_order = 1.0
     source = "Milstein (1974), Theory Probab. Appl. 19; Kloeden, Platen (1992), 10.3 and 11.1"
 
     def __init__(self, calculus: str, derivative_free: bool = False) -> None:

@@ -8,6 +8,8 @@ from nde.solvers.sde.log_ode import LogODE
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
 from nde.solvers.sde.reversible import ReversibleHeun
+from nde.solvers.sde.splitting import SplittingRungeKutta
+from nde.solvers.sde.splitting_tables import GENERAL_SHARK, SEA, SHARK, SLOW_RK, SPARK
 from nde.solvers.sde.srk import StochasticRungeKutta
 from nde.solvers.sde.srk_tables import SOSRA, SOSRA2, SOSRI, SOSRI2, SRA1, SRA3, SRIW1, SRIW2
 from nde.solvers.sde.stratonovich import EulerHeun, StratonovichRungeKutta
@@ -97,3 +99,8 @@ for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosr
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):
     for _calculus in CALCULI:
         register_sde_method(StochasticRungeKutta(_name, _sra, _calculus))
+for _name, _splitting in (("general_shark", GENERAL_SHARK), ("slow_rk", SLOW_RK), ("spark", SPARK)):
+    register_sde_method(SplittingRungeKutta(_name, _splitting))
+for _name, _splitting in (("sea", SEA), ("shark", SHARK)):
+    for _calculus in CALCULI:
+        register_sde_method(SplittingRungeKutta(_name, _splitting, _calculus))

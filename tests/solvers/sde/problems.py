@@ -65,7 +65,7 @@ class Case(NamedTuple):
     diffusion: object
     noise: str
     calculus: str
-    y0: float
+    y0: float | torch.Tensor
     exact: object  # of a path
     channels: int | None = None  # motions per row of two entries; None for diagonal noise
 
@@ -179,6 +179,38 @@ def additive(calculus):
         exact,
         3,
     )
+
+
+def bent():
+    """The additive equation in other coordinates: its motions commute and drive both entries, its drift does not.
+
+    ``y = (2 sinh(x_1 / 2 + sin(x_2) / 4), x_2)``, in the Stratonovich sense.
+    """
+    straight = additive("stratonovich")
+
+    def flat(y):
+        return torch.stack([2 * torch.asinh(y[..., 0] / 2) - 0.5 * torch.sin(y[..., 1]), y[..., 1]], -1)
+
+    def slopes(y):
+        outer = torch.sqrt(1 + y[..., 0] ** 2 / 4)
+        return outer, 0.5 * outer * torch.cos(y[..., 1])
+
+    def drift(t, y):
+        first, second = straight.drift(t, flat(y)).unbind(-1)
+        one, other = slopes(y)
+        return torch.stack([one * first + other * second, second], -1)
+
+    def diffusion(t, y):
+        first, second = straight.diffusion(t, y).unbind(-2)
+        one, other = slopes(y)
+        return torch.stack([one.unsqueeze(-1) * first + other.unsqueeze(-1) * second, second], -2)
+
+    def exact(path):
+        x = straight.exact(path)
+        return torch.stack([2 * torch.sinh(x[..., 0] / 2 + torch.sin(x[..., 1]) / 4), x[..., 1]], -1)
+
+    start = torch.tensor([2 * math.sinh(0.5 + 0.25 * math.sin(1)), 1.0], dtype=torch.float64)
+    return Case(drift, diffusion, "commutative", "stratonovich", start, exact, 3)
 
 
 def _general(calculus):

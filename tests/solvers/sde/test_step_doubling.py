@@ -17,7 +17,11 @@ def solve(case, path, method, controller, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [CASES["arsinh", "ito"], scalar("ito"), additive("ito"), GENERAL["ito"]], ids=str)
+def label(case) -> str:
+    return f"{case.calculus}-{case.noise}" if hasattr(case, "noise") else "-".join(case)
+
+
+@pytest.mark.parametrize("case", [CASES["arsinh", "ito"], scalar("ito"), additive("ito"), GENERAL["ito"]], ids=label)
 def test_the_result_is_that_of_steps_of_half_the_size(case) -> None:
     path = TablePath(0.0, 1.0, (50,) if case.channels is None else (50, case.channels), 64, seed=1)
     doubled = solve(case, path, StepDoubling("euler"), nde.FixedStep(1 / 16))
@@ -26,7 +30,7 @@ def test_the_result_is_that_of_steps_of_half_the_size(case) -> None:
     assert doubled.stats.n_accepted == 16
 
 
-@pytest.mark.parametrize("case", [CASES["geometric", "stratonovich"], GENERAL["stratonovich"]], ids=str)
+@pytest.mark.parametrize("case", [CASES["geometric", "stratonovich"], GENERAL["stratonovich"]], ids=label)
 def test_a_method_with_a_state_of_its_own_keeps_it_over_the_halves(case) -> None:
     path = TablePath(0.0, 1.0, (50,) if case.channels is None else (50, case.channels), 64, seed=1)
     doubled = solve(case, path, StepDoubling("reversible_heun"), nde.FixedStep(1 / 16))
@@ -43,7 +47,7 @@ def test_a_method_with_a_state_of_its_own_keeps_it_over_the_halves(case) -> None
         (additive("ito"), ("euler", "sra1")),
         (GENERAL["stratonovich"], ("midpoint",)),
     ],
-    ids=str,
+    ids=label,
 )
 def test_the_error_estimate_is_proportional_to_its_power_of_the_step(case, methods) -> None:
     path = TablePath(0.0, 1.0, (1000,) if case.channels is None else (500, case.channels), 256, seed=3)
