@@ -10,20 +10,19 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
 from nde.solve_rows import check_events, check_forced_times, make_row_problem
-from nde.solvers.brownian import BrownianPath
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.events import Event
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import RowLayout, whole
-from nde.solvers.sde.field import NOISE_TYPES, Path, SDEField, diffusion_matrix
+from nde.solvers.sde.field import NOISE_TYPES, Path, SDEField
 from nde.solvers.sde.method import CALCULI, SDEMethod
+from nde.solvers.sde.paths import noise_channels, path_of_solve, path_shape
 from nde.solvers.sde.registry import default_method, find_sde_method, sde_method_names
 from nde.solvers.sde.rows import RowSDEField
 from nde.solvers.sde.times import cells, row_cells, row_snapper, snapper
@@ -80,7 +79,9 @@ def solve_sde(
             that `nde.solvers.sde.default_method` names.
         path: The Brownian path; None for a new one. A path of one's own makes solves comparable, with other methods or
             step sizes. Of the shape of ``y0`` where the noise is diagonal, of ``(*y0.shape[:-1], m)`` otherwise.
-        seed: Seed of the new path; None to draw one from torch's global generator.
+        seed: Seed of the new path, which other solves meet again by it, whatever their method and steps. With None, it
+            is drawn from torch's global generator; a path that serves this solve alone is cheaper where the controller
+            chooses the steps.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`.
         controller: Step-size controller; by default `PIController`. Methods without an error estimate need `FixedStep`
             or `StepTo`. What a controller rejects leaves the law of the path as it is.
@@ -156,20 +157,10 @@ def solve_sde(
         raise ValueError("ts must not require a gradient: a Brownian path has no derivative in time. Use ts.detach().")
     _check_direction(spans, calculus)
     layout = RowLayout(structure, None, structure) if rows is None else rows.layout
-    channels = _channels(diffusion, layout, y0, [begin for begin, _ in spans], args, noise)
-    shape = _path_shape(layout, channels)
-    if path is not None:
-        _check_path(path, seed, shape, grid, chosen, structure.device)
-    used: Path = path or BrownianPath(
-        grid[0],
-        grid[-1],
-        shape,
-        seed=int(torch.randint(2**62, ())) if seed is None else seed,
-        grid=grid,
-        levy_area=chosen.levy_area,
-        dtype=structure.dtype,
-        device=structure.device,
-    )
+    channels = noise_channels(diffusion, layout, y0, [begin for begin, _ in spans], args, noise)
+    walk = spans[0] if rows is None and control.adaptive else None
+    area = chosen.area(noise)
+    used = path_of_solve(path, seed, path_shape(layout, channels), grid, walk, chosen.name, area, structure)
     if rows is not None:
         field = RowSDEField(drift, diffusion, layout, args, noise, used, channels)
         snap = row_snapper(used) if control.adaptive else None
@@ -218,71 +209,3 @@ def _check_rows(method: SDEMethod, calculus: str, noise: str, per_sample: bool, 
             f"method={method.name!r} evaluates the drift outside its steps, so that it would see both sides of "
             'jump_ts. Choose another method, such as "sosri2".'
         )
-
-
-def _channels(
-    diffusion: Callable[..., Any],
-    layout: RowLayout,
-    y0: State,
-    begins: Sequence[float],
-    args: tuple[Any, ...],
-    noise: str,
-) -> int | None:
-    """Return the number of motions that drive each row, by one look at the diffusion; None if it is diagonal."""
-    structure = layout.structure
-    if noise == "diagonal":
-        return None
-    if not isinstance(y0, Tensor):
-        raise TypeError(
-            f"y0 must be one tensor with noise={noise!r}, but is a {type(y0).__name__}; nested states take diagonal "
-            "noise."
-        )
-    with torch.no_grad():
-        time = torch.tensor(begins, dtype=structure.time_dtype, device=structure.device)
-        time = time.reshape(()) if layout.samples is None else time.reshape(-1, *(1,) * (layout.rank - 1))
-        value = diffusion(time, y0.detach().clone(), *whole(args))
-    if noise == "additive" and isinstance(value, Tensor) and value.shape == y0.shape:
-        return None
-    least = 1 if layout.samples is None else 2
-    if y0.dim() < least:
-        raise ValueError(
-            f"y0 must have at least {least} axes with noise={noise!r}{', (batch, size)' if least > 1 else ''}, but has "
-            f"the shape {tuple(y0.shape)}. Use y0.unsqueeze(-1)."
-        )
-    return diffusion_matrix(value, structure, noise, 1 if noise == "scalar" else None).shape[-1]
-
-
-def _path_shape(layout: RowLayout, channels: int | None) -> tuple[int, ...]:
-    structure = layout.structure
-    shape = structure.plain_shape if len(structure.leaves) > 1 else structure.leaves[0].shape
-    if channels is not None and shape is not None:
-        return (*shape[:-1], channels)
-    if shape is not None:
-        return tuple(shape)
-    return (structure.size,) if layout.samples is None else (layout.count, layout.row.size)
-
-
-def _check_path(
-    path: Any, seed: int | None, shape: tuple[int, ...], times: Sequence[float], method: SDEMethod, device: Any
-) -> None:
-    """Raise unless a path serves the solve."""
-    if not callable(path):
-        raise TypeError(f"path must be callable as path(s, t), but is {path!r}. Try nde.BrownianPath(t0, t1, {shape}).")
-    if seed is not None:
-        raise ValueError("seed belongs to a new path, but path was given, which has its own. Leave one of them out.")
-    has = getattr(path, "shape", None)
-    if has is not None and tuple(has) != shape:
-        raise ValueError(f"path must have shape {shape} for this state and noise, but has shape {tuple(has)}.")
-    where = getattr(path, "device", device)
-    if torch.device(where) != device:
-        raise ValueError(f"path must be on {device}, like y0, but is on {where}. Try path.to({str(device)!r}).")
-    begin, end = getattr(path, "t0", -math.inf), getattr(path, "t1", math.inf)
-    if begin > min(times) or end < max(times):
-        raise ValueError(
-            f"path must cover the span of ts, from {min(times):.10g} to {max(times):.10g}, but is known from "
-            f"{begin:.10g} to {end:.10g}."
-        )
-    area = getattr(path, "levy_area", method.levy_area)
-    holds_h = area != "none"  # all areas come with the space-time one
-    if area != method.levy_area and not (method.levy_area == "none" or (method.levy_area == "space-time" and holds_h)):
-        raise ValueError(f"path must have levy_area={method.levy_area!r} for method={method.name!r}, but has {area!r}.")

@@ -1,5 +1,6 @@
 """Stochastic differential equations: the drift and the diffusion as one field, and the methods that step them."""
 
+from nde.solvers.sde.doubling import StepDoubling
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.registry import default_method, find_sde_method, register_sde_method, sde_method_names
@@ -9,6 +10,7 @@ __all__ = [
     "NOISE_TYPES",
     "SDEField",
     "SDEMethod",
+    "StepDoubling",
     "default_method",
     "find_sde_method",
     "register_sde_method",

@@ -27,6 +27,5 @@ class EulerMaruyama(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        drift, diffusion = field(t, y), field.diffusion(t, y)
-        noise = field.product(diffusion, field.increment(t, h).w)
-        return StepResult(plus(y, drift, size_of(h, y)) + noise, None, None, None, None)
+        noise = field.product(field.diffusion(t, y), field.increment(t, h).w)
+        return StepResult(plus(y, field(t, y), size_of(h, y)) + noise, None, None, None, None)

@@ -28,9 +28,10 @@ class SDEMethod(Method):
     Attributes:
         calculus: The integral that it converges to, one of `CALCULI`.
         strong_orders: Strong order for each kind of noise that it takes.
-        weak_order: Weak order; None if it is not known to be higher than the strong one.
+        weak_order: Weak order, the least of those for the kinds of noise that it takes other than "general", for which
+            it is 1; None if not known.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
-            "foster".
+            "foster" (each of these two serves for the other).
         stages_inside: Whether drift and diffusion are evaluated at times of the step alone.
     """
 
@@ -39,10 +40,19 @@ class SDEMethod(Method):
     weak_order: float | None = None
     levy_area: str = "none"
     stages_inside: bool = True
+    keeps_step_tapes = True
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.calculus!r})"
+
+    def area(self, noise: str) -> str:
+        """Return what it asks of a path, as in ``levy_area``, for one kind of noise."""
+        return self.levy_area
+
+    def fitted(self, calculus: str, noise: str) -> SDEMethod:
+        """Return the method for an equation of a calculus and a kind of noise: itself, unless it depends on them."""
+        return self
 
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
         """Return the first step's carry: nothing, unless the method says otherwise."""

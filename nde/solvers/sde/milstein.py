@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.method import Scalar, StepResult
+from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
@@ -33,6 +34,7 @@ class Milstein(SDEMethod):
 
     strong_orders: ClassVar[Mapping[str, float]] = {"diagonal": 1.0, "scalar": 1.0, "additive": 1.0}
     rows = True
+    weak_order = 1.0
     source = "Milstein (1974), Theory Probab. Appl. 19; Kloeden, Platen (1992), 10.3 and 11.1"
 
     def __init__(self, calculus: str, derivative_free: bool = False) -> None:
@@ -70,30 +72,20 @@ class Milstein(SDEMethod):
 
     def _derivative(self, field: SDEField, t: Scalar, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``g' (g factor)`` and ``g``, by the product of the Jacobian with a vector."""
+        if field.channels is not None:
+            matrix, along = diffusion_and_derivative(field, t, y)
+            return along(field.product(matrix, factor)).reshape(y.shape), matrix
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
             state = y if recording and y.requires_grad else y.detach().requires_grad_()
             diffusion = field.diffusion(t, state)
             if not diffusion.requires_grad:
                 return torch.zeros_like(y), diffusion
-            if field.channels is None:
-                # entry i depends on entry i alone, so that the Jacobian is its own transpose
-                weight = diffusion * factor if recording else (diffusion * factor).detach()
-                (found,) = torch.autograd.grad(
-                    diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
-                )
-            else:
-                # a product with the Jacobian is the derivative of a product with its transpose
-                direction = field.product(diffusion, factor)
-                probe = torch.zeros_like(diffusion, requires_grad=True)
-                (back,) = torch.autograd.grad(diffusion, state, probe, create_graph=True, allow_unused=True)
-                found = None
-                if back is not None and back.requires_grad:
-                    (forward,) = torch.autograd.grad(
-                        back, probe, direction if recording else direction.detach(), create_graph=recording,
-                        allow_unused=True,
-                    )  # fmt: skip
-                    found = None if forward is None else forward.reshape(y.shape)
+            # entry i depends on entry i alone, so that the Jacobian is its own transpose
+            weight = diffusion * factor if recording else (diffusion * factor).detach()
+            found: Any = torch.autograd.grad(
+                diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
+            )[0]
         if found is None:
             found = torch.zeros_like(y)
         if not recording:

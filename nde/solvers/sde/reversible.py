@@ -25,6 +25,7 @@ class ReversibleHeun(SDEMethod):
     name = "reversible_heun"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 1.0), "general": 0.5}
+    weak_order = 1.0
     error_order = 1
     rows = True
     carry_is_function_of_state = False
