@@ -27,11 +27,11 @@ def solve(drift=lambda t, y: -y, diffusion=lambda t, y: 0.1 * y, y0=Y0, ts=(0.0,
 @pytest.mark.parametrize(("calculus", "method"), ALL)
 def test_what_is_not_finite_at_the_first_evaluation_is_named(calculus, method, which, value, per_sample) -> None:
     def broken(t, y):
-        return torch.where(y == 9.0, value, y)
+        return torch.where(y > 5.0, value, y)
 
     y0 = torch.tensor([[0.2, 0.3], [9.0, 9.0], [0.2, 0.1]], dtype=torch.float64)
 
-    with pytest.raises(nde.SolverError, match=f"the {which}, evaluated at t = 0, became NaN or infinite") as caught:
+    with pytest.raises(nde.SolverError, match=f"the {which}, evaluated at t = 0") as caught:
         solve(
             **{which: broken},
             y0=y0,

@@ -45,7 +45,7 @@ def leaves():
 def solve(y0, a, b, calculus, noise, method, adjoint, controller=None, **options):
     chosen = find_sde_method(method, calculus, noise)
     path = nde.BrownianPath(
-        0.0, 1.0, (3, 1 if noise == "scalar" else 2), seed=5, levy_area=chosen.levy_area, dtype=torch.float64
+        0.0, 1.0, (3, 1 if noise == "scalar" else 2), seed=5, levy_area=chosen.area(noise), dtype=torch.float64
     )
     return nde.solve_sde(
         drift, diffusion(noise), y0, options.pop("ts", TIMES), (nde.PerSample(a), b), noise=noise, calculus=calculus,

@@ -10,7 +10,7 @@ from scipy import stats
 import nde
 from nde import Status
 from nde.solvers.controllers import Controller, ControllerState, Decision
-from nde.solvers.sde import find_sde_method, sde_method_names
+from nde.solvers.sde import StepDoubling, find_sde_method, sde_method_names
 from tests.solvers.sde.problems import TablePath
 
 METHODS = [
@@ -44,7 +44,7 @@ def diffusion(noise):
 
 def path_of(batch, noise, method, calculus, cells=1, dtype=torch.float64, size=2):
     channels = {"diagonal": size, "scalar": 1}.get(noise, 3)
-    area = find_sde_method(method, calculus, noise).levy_area
+    area = find_sde_method(method, calculus, noise).area(noise)
     grid = torch.linspace(0.0, 1.0, cells + 1, dtype=torch.float64)
     return nde.BrownianPath(0.0, 1.0, (batch, channels), seed=4, grid=grid, levy_area=area, dtype=dtype)
 
@@ -248,3 +248,18 @@ def test_a_failed_sample_does_not_spoil_the_gradients_of_the_others(adjoint) -> 
         return torch.autograd.grad(solution.y1[solution.succeeded].sum(), scale)[0]
 
     torch.testing.assert_close(gradient([0, 1, 2]), gradient([0, 2]), rtol=1e-13, atol=1e-14)
+
+
+def test_doubled_steps_choose_their_own_sizes_too() -> None:
+    y0, speed = (
+        torch.linspace(0.1, 2.0, 6, dtype=torch.float64).view(3, 2),
+        torch.tensor([[0.5], [3.0], [6.0]]).double(),
+    )
+    path = nde.BrownianPath(0.0, 1.0, (3, 2), seed=4, dtype=torch.float64)
+    kind = ("diagonal", "ito", StepDoubling("milstein"))
+    together = solve(y0, speed, (0.0, 1.0), *kind, path)
+    assert len(set(together.stats.accepted.tolist())) > 1
+    for sample in range(3):
+        part = slice(sample, sample + 1)
+        alone = solve(y0[part], speed[part], (0.0, 1.0), *kind, path[part])
+        assert torch.equal(alone.y1[0], together.y1[sample])
