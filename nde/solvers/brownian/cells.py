@@ -100,12 +100,12 @@ class Cells:
         chunk = self.chunk(cell)
         return chunk.values[:, cell - chunk.first].unbind(0)
 
-    def cell_rows(self, keys: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+    def cell_rows(self, keys: Tensor, lengths: np.ndarray) -> tuple[Tensor, ...]:
         """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
         components = torch.arange(self.count, device=keys.device).unsqueeze(1)
         values = self._normals.draw(node_keys(keys, components))
-        scales = [root(lengths * variance) for variance in _VARIANCES[: self.count]]
-        return tuple(values[i].mul_(scale.to(values.dtype).unsqueeze(1)) for i, scale in enumerate(scales))
+        scales = [torch.from_numpy(root(lengths * variance)).to(values) for variance in _VARIANCES[: self.count]]
+        return tuple(values[i].mul_(scale.unsqueeze(1)) for i, scale in enumerate(scales))
 
     def span(self, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the numbers of the cells from ``first`` up to, without, ``last``."""
