@@ -148,6 +148,12 @@ class SDEField(VectorField):
         """Return the diffusion times an increment, shape ``(size,)``."""
         return diffusion * noise if self.channels is None else product(diffusion, noise).reshape(-1)
 
+    def plus_product(self, y: Tensor, diffusion: Tensor, noise: Tensor, factor: float = 1.0) -> Tensor:
+        """Return ``y`` and ``factor`` times the product, in one pass where that is possible."""
+        if self.channels is None:
+            return torch.addcmul(y, diffusion, noise, value=factor)
+        return torch.add(y, self.product(diffusion, noise), alpha=factor)
+
 
 def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     """Return matrices ``(..., d, m)`` times increments ``(..., m)``."""

@@ -70,7 +70,7 @@ class StochasticRungeKutta(SDEMethod):
                     if any(tableau.a0[stage - 1]):
                         argument = plus(argument, weighted_sum(tableau.a0[stage - 1], drifts), size)
                     if any(tableau.b0[stage - 1]):
-                        argument = argument + field.product(weighted_sum(tableau.b0[stage - 1], diffusions), mean)
+                        argument = field.plus_product(argument, weighted_sum(tableau.b0[stage - 1], diffusions), mean)
                     arguments[stage] = argument
                 drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
             if stage in self._diffusions:
@@ -79,7 +79,7 @@ class StochasticRungeKutta(SDEMethod):
                 )
         kept, left_out = self._noise(field, size, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
-        y1 = plus(y, change, size) + kept + left_out
+        y1 = plus(kept + left_out, change, size) + y
         error = plus(left_out, change - drifts[0], size)
         stiffness = None
         if tableau.stiffness_stages is not None:
@@ -111,14 +111,12 @@ class StochasticRungeKutta(SDEMethod):
             kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
             return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
         square, size = w.square(), wide(length_of(h), w)
-        double = (square - size) / (2 * root_of(size))  # I11 / sqrt(h)
-        triple = w * (square - 3 * size) / (6 * size)  # I111 / h
-        kept = field.product(weighted_sum(tableau.beta1, diffusions), w) + field.product(
-            weighted_sum(tableau.beta2, diffusions), double
-        )
-        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean) + field.product(
-            weighted_sum(tableau.beta4, diffusions), triple
-        )
+        root = root_of(size)
+        kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
+        kept = _plus(field, kept, weighted_sum(tableau.beta2, diffusions), square - size, 0.5 / root)  # I11 / sqrt(h)
+        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean)
+        triple = w * (square - 3 * size)
+        beyond = _plus(field, beyond, weighted_sum(tableau.beta4, diffusions), triple, 1 / (6 * size))  # I111 / h
         return kept, beyond
 
 
@@ -140,3 +138,9 @@ def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
                 diffusions |= {j for j, weight in enumerate(tableau.b1[stage - 1]) if weight}
         if len(drifts) + len(diffusions) == before:
             return drifts, diffusions
+
+
+def _plus(field: SDEField, y: Tensor, diffusion: Tensor, noise: Tensor, factor: Size) -> Tensor:
+    if isinstance(factor, Tensor):
+        return field.plus_product(y, diffusion, noise * factor)
+    return field.plus_product(y, diffusion, noise, factor)

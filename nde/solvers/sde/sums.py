@@ -18,9 +18,15 @@ def weighted_sum(weights: tuple[float, ...], stages: Mapping[int, Tensor] | Sequ
         ValueError: All weights are zero.
     """
     (first, weight), *rest = _terms(weights)
-    total = stages[first] if weight == 1.0 else weight * stages[first]
+    if weight != 1.0:
+        total = stages[first] * weight
+    elif rest:
+        (index, weight), *rest = rest
+        total = torch.add(stages[first], stages[index], alpha=weight)
+    else:
+        return stages[first]
     for index, weight in rest:
-        total = torch.add(total, stages[index], alpha=weight)
+        total.add_(stages[index], alpha=weight)  # nobody else has it yet
     return total
 
 
