@@ -61,7 +61,7 @@ class Milstein(SDEMethod):
             correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
         else:
             correction, diffusion = self._derivative(field, t, y, 0.5 * square)
-        y1 = plus(y, drift, size) + field.product(diffusion, noise)
+        y1 = field.plus_product(plus(y, drift, size), diffusion, noise)
         return StepResult(y1 if correction is None else y1 + correction, None, None, None, None)
 
     def _difference(self, field: SDEField, t: Scalar, h: Size, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

@@ -186,7 +186,7 @@ def test_rejected_steps_leave_the_law_of_the_path_as_it_is(per_sample) -> None:
         lambda t, y: 1e-12 * torch.sin(40 * y), lambda t, y: torch.ones_like(y), y0, (0.0, 0.4, 1.0), method="sosri2",
         seed=11, rtol=0.0, atol=1e-13, controller=Picky(), per_sample=per_sample,
     )  # fmt: skip
-    assert solution.stats.n_rejected >= solution.stats.n_accepted
+    assert 2 * solution.stats.n_rejected > solution.stats.n_accepted
     for increments, variance in ((solution.ys[1], 0.4), (solution.ys[2] - solution.ys[1], 0.6)):
         scaled = increments[:, 0] / math.sqrt(variance)
         # of 2,000 samples, the variance is known to 3.2 % (one standard deviation)
