@@ -47,19 +47,22 @@ class Milstein(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
+        y1 = torch.add(y, field(t, y), alpha=float(h)) + self.noise(field, t, h, y)
+        return StepResult(y1, None, None, None, None)
+
+    def noise(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor) -> Tensor:
+        """Return what the noise adds to a step: all terms but that of the drift."""
         size, noise = float(h), field.increment(t, h).w
-        drift = field(t, y)
         square = noise.square()
         if self.calculus == "ito":
             square = square - size
         if field.noise == "additive":  # the derivative vanishes
-            correction, diffusion = None, field.diffusion(t, y)
-        elif self.derivative_free:
+            return field.product(field.diffusion(t, y), noise)
+        if self.derivative_free:
             correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
         else:
             correction, diffusion = self._derivative(field, t, y, 0.5 * square)
-        y1 = torch.add(y, drift, alpha=size) + field.product(diffusion, noise)
-        return StepResult(y1 if correction is None else y1 + correction, None, None, None, None)
+        return field.product(diffusion, noise) + correction
 
     def _difference(self, field: SDEField, t: Scalar, h: float, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         diffusion = field.diffusion(t, y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nde.solvers.registry import suggestion
+from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.euler import EulerMaruyama
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
@@ -86,6 +87,8 @@ register_sde_method(Milstein("ito"))
 register_sde_method(Milstein("stratonovich"))
 register_sde_method(Milstein("ito", derivative_free=True))
 register_sde_method(EulerHeun())
+register_sde_method(ThetaMaruyama())
+register_sde_method(ImplicitMilstein())
 for _name, _tableau in (("heun", HEUN), ("midpoint", MIDPOINT), ("ralston", RALSTON)):
     register_sde_method(StratonovichRungeKutta(_name, _tableau))
 register_sde_method(ReversibleHeun())
