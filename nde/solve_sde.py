@@ -27,7 +27,7 @@ from nde.solvers.solution import Solution
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import NO_VMAP, has_batched
 
-__all__ = ["solve_sde"]
+__all__ = ["path_of_solve", "solve_sde"]
 
 
 def solve_sde(
@@ -124,19 +124,7 @@ def solve_sde(
         )
     flat = structure.flatten(y0, "y0").clone()
     channels = _channels(diffusion, structure, y0, times[0], args, noise)
-    shape = _path_shape(structure, channels)
-    if path is not None:
-        _check_path(path, seed, shape, times, chosen, structure.device)
-    used: Path = path or BrownianPath(
-        min(times),
-        max(times),
-        shape,
-        seed=int(torch.randint(2**62, ())) if seed is None else seed,
-        grid=cells(times, control),
-        levy_area=chosen.levy_area,
-        dtype=structure.dtype,
-        device=structure.device,
-    )
+    used = path_of_solve(path, seed, _path_shape(structure, channels), times, chosen, control, structure)
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
@@ -155,6 +143,43 @@ def solve_sde(
         snap=snapper(used) if control.adaptive else None,
     )
     return finished(chosen_adjoint.solve(problem), structure, throw)
+
+
+def path_of_solve(
+    path: Path | None,
+    seed: int | None,
+    shape: tuple[int, ...],
+    times: Sequence[float],
+    method: SDEMethod,
+    control: Controller,
+    structure: StateStructure,
+) -> Path:
+    """Return the path of a solve: the one that was given, after a check, or a new one.
+
+    Args:
+        path, seed: As the user gave them.
+        shape: Shape of an increment.
+        times: Output times.
+        method: The method, which says what areas it asks for.
+        control: The controller, which says what steps are known.
+        structure: Structure of the state.
+
+    Raises:
+        TypeError, ValueError: The path does not serve the solve, or comes with a seed.
+    """
+    if path is not None:
+        _check_path(path, seed, shape, times, method, structure.device)
+        return path
+    return BrownianPath(
+        min(times),
+        max(times),
+        shape,
+        seed=int(torch.randint(2**62, ())) if seed is None else seed,
+        grid=cells(times, control),
+        levy_area=method.levy_area,
+        dtype=structure.dtype,
+        device=structure.device,
+    )
 
 
 def _channels(
