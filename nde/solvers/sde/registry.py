@@ -5,6 +5,7 @@ from __future__ import annotations
 from nde.solvers.registry import suggestion
 from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.euler import EulerMaruyama
+from nde.solvers.sde.langevin import ALIGN, BAOAB, QUICSORT, UBU, ShOULD
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
 from nde.solvers.sde.reversible import ReversibleHeun
@@ -97,3 +98,5 @@ for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosr
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):
     for _calculus in CALCULI:
         register_sde_method(StochasticRungeKutta(_name, _sra, _calculus))
+for _langevin in (QUICSORT(), ShOULD(), ALIGN(), UBU(), BAOAB()):
+    register_sde_method(_langevin)

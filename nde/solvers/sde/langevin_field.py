@@ -1,0 +1,84 @@
+"""The underdamped Langevin equation as a field: what its methods ask for is the gradient of a potential.
+
+Beside `SDEField` it holds the friction and the mass scale, which the methods integrate exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nde.solvers.sde.field import Path, Scalar, SDEField
+from nde.solvers.structure import StateStructure
+
+__all__ = ["LangevinField", "Rates"]
+
+
+class Rates(NamedTuple):
+    """The constants of a Langevin equation, each a number or a float64 tensor, 0-d or of shape ``(size,)``.
+
+    Attributes:
+        gamma: The friction.
+        u: The factor of the force.
+        rho: The diffusion of the velocity, ``sqrt(2 gamma u)``.
+    """
+
+    gamma: Any
+    u: Any
+    rho: Any
+
+
+class LangevinField(SDEField):
+    """``dx = v dt``, ``dv = -gamma v dt - u gradient(t, x, *args) dt + sqrt(2 gamma u) dW``.
+
+    As a callable it is the gradient, a function of the time and the flat positions.
+
+    Args:
+        gradient: The user's callable.
+        structure: Structure of the positions, a lone tensor.
+        args: Its further arguments.
+        path: The Brownian path, of the shape of the positions.
+        gamma, u: Numbers, or tensors that broadcast to the positions.
+    """
+
+    def __init__(
+        self,
+        gradient: Callable[..., Any],
+        structure: StateStructure,
+        args: tuple[Any, ...],
+        path: Path,
+        gamma: float | Tensor,
+        u: float | Tensor,
+    ) -> None:
+        super().__init__(gradient, gradient, structure, args, "langevin", path, None)
+        self.gamma = gamma
+        self.u = u
+
+    @property
+    def functions(self) -> Any:
+        """See `VectorField.functions`; the constants are among what gradients are wanted for."""
+        return self.function, self.gamma, self.u
+
+    def fresh(self) -> LangevinField:
+        """See `VectorField.fresh`."""
+        return LangevinField(self.function, self.structure, self.args, self.path, self.gamma, self.u)
+
+    def diffusion(self, t: Scalar, y: Tensor) -> Tensor:
+        """Return the diffusion of the velocity, shape ``(size,)``."""
+        return torch.as_tensor(self.rates().rho, dtype=y.dtype, device=y.device).expand(self.structure.size)
+
+    def rates(self) -> Rates:
+        """Return the constants in double precision, on the tape of the user's tensors."""
+        gamma, u = self._flat(self.gamma), self._flat(self.u)
+        product = 2.0 * gamma * u
+        return Rates(gamma, u, product.sqrt() if isinstance(product, Tensor) else math.sqrt(product))
+
+    def _flat(self, value: float | Tensor) -> Any:
+        if not isinstance(value, Tensor):
+            return float(value)
+        value = value.double()
+        return value.expand(self.structure.leaves[0].shape).reshape(-1) if value.dim() else value
