@@ -1,14 +1,19 @@
 """Stochastic differential equations: the drift and the diffusion as one field, and the methods that step them."""
 
+from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
+from nde.solvers.sde.langevin import LangevinMethod
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.registry import default_method, find_sde_method, register_sde_method, sde_method_names
 
 __all__ = [
     "CALCULI",
     "NOISE_TYPES",
+    "ImplicitMilstein",
+    "LangevinMethod",
     "SDEField",
     "SDEMethod",
+    "ThetaMaruyama",
     "default_method",
     "find_sde_method",
     "register_sde_method",

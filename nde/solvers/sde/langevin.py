@@ -40,15 +40,7 @@ class LangevinMethod(SDEMethod):
 
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
         """Return the gradient at the first positions, where a step reuses it."""
-        return field(t, y.chunk(2)[0]) if self.reuses_gradient else None
-
-    def slope(self, field: VectorField, t: Scalar, y: Tensor, carry: Any) -> Tensor:
-        """Return the drift of the positions and of the velocities."""
-        equation = _equation(field, self.name)
-        x, v = y.chunk(2)
-        gamma, u, _ = equation.rates()
-        gradient = field(t, x) if carry is None else carry
-        return torch.cat([v, -(gamma * v + u * gradient).to(y.dtype)])
+        return _equation(field, self.name).gradient(t, y.chunk(2)[0]) if self.reuses_gradient else None
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`.
@@ -81,7 +73,7 @@ class ALIGN(LangevinMethod):
         of_x, of_v = _noise(field, t, h, gamma, x)
         first, second = first_average(z), second_average(z)
         x1 = x + _at(x, h * first) * v - _at(x, u * h * h * second) * carry + _at(x, rho) * of_x
-        ahead = field(t + h, x1)
+        ahead = field.gradient(t + h, x1)
         pull = _at(x, u * h * (first - second)) * carry + _at(x, u * h * second) * ahead
         v1 = _at(x, decay(z)) * v - pull + _at(x, rho) * of_v
         error = _at(x, u * h * second) * (carry - ahead)
@@ -108,10 +100,10 @@ class ShOULD(LangevinMethod):
         force = _at(x, u * h) * carry
         half = x + _at(x, 0.5 * h * first_average(z / 2)) * shifted
         half = half + _at(x, 0.25 * h * second_average(z / 2)) * (level - force)
-        middle = _at(x, u * h) * field(t + 0.5 * h, half)
+        middle = _at(x, u * h) * field.gradient(t + 0.5 * h, half)
         x1 = x + _at(x, h * first_average(z)) * v + _at(x, rho) * of_x
         x1 = x1 - _at(x, h * second_average(z) / 3) * (force + 2 * middle)
-        ahead = field(t + h, x1)
+        ahead = field.gradient(t + h, x1)
         pull = _at(x, decay(z) / 6) * force + _at(x, decay(z / 2) * (2 / 3)) * middle + _at(x, u * h / 6) * ahead
         v1 = _at(x, decay(z)) * v - pull + _at(x, rho) * of_v
         return StepResult(torch.cat([x1, v1]), ahead, None, None, None)
@@ -142,8 +134,8 @@ class QUICSORT(LangevinMethod):
         at_right, by_right = free(right)
         at_end, _ = free(1.0)
         scale = _at(x, u * h)
-        one = scale * field(t + left * h, at_left)
-        other = scale * field(t + right * h, at_right - _at(x, h / 3 * first_average(z / 3)) * one)
+        one = scale * field.gradient(t + left * h, at_left)
+        other = scale * field.gradient(t + right * h, at_right - _at(x, h / 3 * first_average(z / 3)) * one)
         x1 = at_end - 0.5 * (by_right * one + by_left * other)
         pull = 0.5 * (_at(x, decay(right * z)) * one + _at(x, decay(left * z)) * other)
         v1 = _at(x, decay(z)) * shifted - pull + _at(x, first_average(z)) * level - after
@@ -163,7 +155,7 @@ class UBU(LangevinMethod):
         _, u, _ = field.rates()
         half = 0.5 * h
         x, v = self._free(field, t, half, x, v)
-        v = v - _at(x, u * h) * field(t + half, x)
+        v = v - _at(x, u * h) * field.gradient(t + half, x)
         x1, v1 = self._free(field, t + half, half, x, v)
         return StepResult(torch.cat([x1, v1]), None, None, None, None)
 
@@ -198,7 +190,7 @@ class BAOAB(LangevinMethod):
         spread = first_average(2 * z) ** 0.5
         v = _at(x, decay(z)) * v + _at(x, rho * spread) * field.increment(t, h).w
         x = x + 0.5 * h * v
-        ahead = field(t + h, x)
+        ahead = field.gradient(t + h, x)
         return StepResult(torch.cat([x, v - kick * ahead]), ahead, None, None, None)
 
 

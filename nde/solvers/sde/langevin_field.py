@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nde.solvers.field import checked_value
 from nde.solvers.sde.field import Path, Scalar, SDEField
 from nde.solvers.structure import StateStructure
 
@@ -35,7 +36,7 @@ class Rates(NamedTuple):
 class LangevinField(SDEField):
     """``dx = v dt``, ``dv = -gamma v dt - u gradient(t, x, *args) dt + sqrt(2 gamma u) dW``.
 
-    As a callable it is the gradient, a function of the time and the flat positions.
+    As a callable it is the drift of the flat state: the positions, followed by the velocities.
 
     Args:
         gradient: The user's callable.
@@ -67,9 +68,23 @@ class LangevinField(SDEField):
         """See `VectorField.fresh`."""
         return LangevinField(self.function, self.structure, self.args, self.path, self.gamma, self.u)
 
+    def __call__(self, t: Scalar, y: Tensor) -> Tensor:
+        """See `VectorField.__call__`."""
+        x, v = y.chunk(2)
+        gamma, u, _ = self.rates()
+        return torch.cat([v, -(gamma * v + u * self.gradient(t, x)).to(y.dtype)])
+
+    def gradient(self, t: Scalar, x: Tensor) -> Tensor:
+        """Evaluate the gradient at flat positions; see `VectorField.__call__` for what it may raise."""
+        if self._check is not None:
+            check, self._check = self._check, None
+            return checked_value(check, self.gradient, t, x)
+        return super().__call__(t, x)
+
     def diffusion(self, t: Scalar, y: Tensor) -> Tensor:
-        """Return the diffusion of the velocity, shape ``(size,)``."""
-        return torch.as_tensor(self.rates().rho, dtype=y.dtype, device=y.device).expand(self.structure.size)
+        """Return the diffusion, shape ``(size,)``: none of the positions."""
+        rho = torch.as_tensor(self.rates().rho, dtype=y.dtype, device=y.device).expand(self.structure.size)
+        return torch.cat([torch.zeros_like(rho), rho])
 
     def rates(self) -> Rates:
         """Return the constants in double precision, on the tape of the user's tensors."""

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 import nde
-from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
+from nde.solvers.sde import ImplicitMilstein, ThetaMaruyama
 from tests.solvers.sde.problems import TablePath
 
 RATE, NOISE = 50.0, 1.5  # the step is 1: lambda h is 50
