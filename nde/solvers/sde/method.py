@@ -27,14 +27,15 @@ class SDEMethod(Method):
 
     Attributes:
         calculus: The integral that it converges to, one of `CALCULI`.
-        strong_orders: Strong order for each kind of noise that it takes.
+        strong_orders: Strong order for each kind of noise that it takes; None where it converges weakly alone, so that
+            its solutions have the law of the equation's but do not come nearer to those of the path.
         weak_order: Weak order; None if it is not known to be higher than the strong one.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
             "foster".
     """
 
     calculus: str
-    strong_orders: ClassVar[Mapping[str, float]]
+    strong_orders: ClassVar[Mapping[str, float | None]]
     weak_order: float | None = None
     levy_area: str = "none"
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders

@@ -12,6 +12,8 @@ from nde.solvers.sde.reversible import ReversibleHeun
 from nde.solvers.sde.srk import StochasticRungeKutta
 from nde.solvers.sde.srk_tables import SOSRA, SOSRA2, SOSRI, SOSRI2, SRA1, SRA3, SRIW1, SRIW2
 from nde.solvers.sde.stratonovich import EulerHeun, StratonovichRungeKutta
+from nde.solvers.sde.weak import WeakRungeKutta
+from nde.solvers.sde.weak_tableau import DRI1, RI6
 from nde.solvers.tableaus import HEUN, MIDPOINT, RALSTON
 
 __all__ = ["default_method", "find_sde_method", "register_sde_method", "sde_method_names"]
@@ -100,3 +102,5 @@ for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2",
         register_sde_method(StochasticRungeKutta(_name, _sra, _calculus))
 for _langevin in (QUICSORT(), ShOULD(), ALIGN(), UBU(), BAOAB()):
     register_sde_method(_langevin)
+for _name, _weak in (("dri1", DRI1), ("ri6", RI6)):
+    register_sde_method(WeakRungeKutta(_name, _weak))
