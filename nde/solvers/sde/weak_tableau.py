@@ -1,6 +1,6 @@
 """Coefficients of Roessler's stochastic Runge-Kutta methods of weak order 2.
 
-`tests/solvers/sde/test_weak_orders.py` proves them.
+`tests/solvers/sde/test_weak_order_2.py` proves them.
 """
 
 from __future__ import annotations
