@@ -117,11 +117,7 @@ def solve_ode(
     if norm is not None and not callable(norm):
         raise TypeError(f"norm must be callable as norm(scaled_error), but is {norm!r}.")
     watched = check_events(events)
-    forced, jumps = check_forced_times(step_ts, "step_ts"), check_forced_times(jump_ts, "jump_ts")
-    if not set(forced).isdisjoint(jumps):
-        raise ValueError(
-            f"step_ts and jump_ts must not share a time, but both hold {min(set(forced) & set(jumps)):.10g}."
-        )
+    forced, jumps = check_forced_times(step_ts, jump_ts)
     if save is not None and not callable(save):
         raise TypeError(f"save must be callable as save(t, y), but is {save!r}.")
     for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):

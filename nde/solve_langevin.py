@@ -15,15 +15,15 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
-from nde.solve_sde import path_of_solve
 from nde.solvers.controllers import Controller
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import whole
 from nde.solvers.sde.field import Path
 from nde.solvers.sde.langevin_field import LangevinField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.paths import path_of_solve
 from nde.solvers.sde.registry import find_sde_method
-from nde.solvers.sde.times import snapper
+from nde.solvers.sde.times import cells, snapper
 from nde.solvers.solution import Solution
 from nde.solvers.structure import StateStructure
 from nde.solvers.transforms import NO_VMAP, has_batched
@@ -121,7 +121,9 @@ def solve_langevin(
         raise ValueError(
             f"ts must be increasing, but goes from {times[0]:.10g} to {times[-1]:.10g}: friction cannot be undone."
         )
-    used = path_of_solve(path, seed, tuple(x0.shape), times, chosen, control, structure)
+    walk = (times[0], times[-1]) if control.adaptive else None
+    grid, area = cells(times, control), chosen.area("langevin")
+    used = path_of_solve(path, seed, tuple(x0.shape), grid, walk, chosen.name, area, structure)
     problem = Problem(
         LangevinField(gradient, positions, whole(args), used, friction, factor),
         structure,

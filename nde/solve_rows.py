@@ -39,13 +39,22 @@ def check_events(events: Any) -> tuple[Event, ...]:
     return tuple(found)
 
 
-def check_forced_times(value: Any, name: str) -> tuple[float, ...]:
-    """Return times that steps must end on.
+def check_forced_times(step_ts: Any, jump_ts: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return times that steps must end on, and times of discontinuities.
 
     Raises:
-        TypeError: They are no sequence of numbers.
+        TypeError: They are no sequences of numbers.
         ValueError: One is not finite, or appears twice.
     """
+    forced, jumps = _forced(step_ts, "step_ts"), _forced(jump_ts, "jump_ts")
+    if not set(forced).isdisjoint(jumps):
+        raise ValueError(
+            f"step_ts and jump_ts must not share a time, but both hold {min(set(forced) & set(jumps)):.10g}."
+        )
+    return forced, jumps
+
+
+def _forced(value: Any, name: str) -> tuple[float, ...]:
     try:
         times = tuple(float(time) for time in (value.tolist() if isinstance(value, Tensor) else value))
     except (TypeError, ValueError, RuntimeError):  # RuntimeError of a tensor without values, on the meta device

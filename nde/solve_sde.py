@@ -5,29 +5,32 @@ Stands on `nde.solvers` and `nde.adjoint`, like `nde.solve`, whose loop, record,
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
-from nde.solvers.brownian import BrownianPath
+from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller, PIController
+from nde.solvers.events import Event
 from nde.solvers.problem import Problem
-from nde.solvers.rows.field import whole
-from nde.solvers.sde.field import NOISE_TYPES, Path, SDEField, diffusion_matrix
+from nde.solvers.rows.field import RowLayout, whole
+from nde.solvers.sde.field import NOISE_TYPES, Path, SDEField
 from nde.solvers.sde.method import CALCULI, SDEMethod
-from nde.solvers.sde.registry import default_method, find_sde_method
-from nde.solvers.sde.times import cells, snapper
+from nde.solvers.sde.paths import noise_channels, path_of_solve, path_shape
+from nde.solvers.sde.registry import default_method, find_sde_method, sde_method_names
+from nde.solvers.sde.rows import RowSDEField
+from nde.solvers.sde.times import cells, row_cells, row_snapper, snapper
 from nde.solvers.solution import Solution
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import NO_VMAP, has_batched
 
-__all__ = ["path_of_solve", "solve_sde"]
+__all__ = ["solve_sde"]
 
 
 def solve_sde(
@@ -50,6 +53,11 @@ def solve_sde(
     dt_min: float = 0.0,
     dt_max: float = math.inf,
     local_errors: bool = False,
+    per_sample: bool = False,
+    events: Event | Sequence[Event] | None = None,
+    dense: bool = False,
+    step_ts: Tensor | Sequence[float] = (),
+    jump_ts: Tensor | Sequence[float] = (),
     throw: bool = True,
 ) -> Solution:
     """Integrate ``dy = drift(t, y, *args) dt + diffusion(t, y, *args) dW`` and return the solution at ``ts``.
@@ -71,15 +79,32 @@ def solve_sde(
             that `nde.solvers.sde.default_method` names.
         path: The Brownian path; None for a new one. A path of one's own makes solves comparable, with other methods or
             step sizes. Of the shape of ``y0`` where the noise is diagonal, of ``(*y0.shape[:-1], m)`` otherwise.
-        seed: Seed of the new path; None to draw one from torch's global generator.
+        seed: Seed of the new path, which other solves meet again by it, whatever their method and steps. With None, it
+            is drawn from torch's global generator; a path that serves this solve alone is cheaper where the controller
+            chooses the steps.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`.
         controller: Step-size controller; by default `PIController`. Methods without an error estimate need `FixedStep`
             or `StepTo`. What a controller rejects leaves the law of the path as it is.
         adjoint: ``"discrete"`` or ``"direct"``; see `nde.solve_ode`. Steps that are taken again meet the same path.
         max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
+        per_sample: As in `nde.solve_ode`: a time, step size, error control and status for every sample, along the first
+            axis of ``y0``. Each sample has its own rows of the path, so that its solution is that of a solve by itself
+            with ``path[i : i + 1]``, to rounding. The path of a nested ``y0`` then has the shape ``(batch, row size)``,
+            and matrix noise needs two axes of ``y0`` at least. A path of one's own is asked for one interval after the
+            other unless it is a `BrownianPath`.
+        events: One or several `nde.Event`; see there. Conditions are looked at on the line between the ends of steps,
+            so that the time of a crossing is known to the size of a step at best, with an error of order 1/2 where the
+            path itself decides it, and crossings back and forth within one step are not seen (``Event.checks`` finds
+            no more of them). A state that jumps goes on from the line, with the path's noise from that time on.
+            Increments of the path are constants to derivatives: they do not move with the time of an event.
+        dense: As in `nde.solve_ode`: ``solution(t)`` is the line between the ends of steps, which has another law than
+            the solution.
+        step_ts, jump_ts: As in `nde.solve_ode`; drift or diffusion may be discontinuous at ``jump_ts``.
 
     Returns:
-        `Solution`, as of `nde.solve_ode`. ``stats.n_field_evals`` counts evaluations of the drift.
+        `Solution`, as of `nde.solve_ode`; a `RowSolution` with ``per_sample``, ``events``, ``dense``, ``step_ts`` or
+        ``jump_ts``. A `Failure` whose status is ``NON_FINITE`` names in ``source`` what was not finite: the drift, the
+        diffusion or the path. ``stats.n_field_evals`` counts evaluations of the drift.
 
     Raises:
         RuntimeError: ``y0`` or ``args`` were batched by ``torch.func.vmap``.
@@ -90,8 +115,10 @@ def solve_sde(
     """
     validation.check_field(drift, "drift")
     validation.check_field(diffusion, "diffusion")
-    for name, flag in (("local_errors", local_errors), ("throw", throw)):
+    for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):
         validation.check_flag(flag, name)
+    watched = check_events(events)
+    forced, jumps = check_forced_times(step_ts, jump_ts)
     structure = StateStructure(y0)
     validation.check_choice(noise, NOISE_TYPES, "noise")
     validation.check_choice(calculus, CALCULI, "calculus")
@@ -114,21 +141,35 @@ def solve_sde(
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)
-    output_times, times = validation.check_times(ts, structure)
+    rows = None
+    if per_sample or dense or watched or forced or jumps:
+        _check_rows(chosen, calculus, noise, per_sample, bool(jumps))
+        rows = make_row_problem(
+            drift, y0, ts, args, chosen, control, relative, absolute,
+            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, None, None,
+        )  # fmt: skip
+        output_times = rows.ts
+        spans, grid = rows.spans(), row_cells(rows.times, rows.counts, control, (*forced, *jumps))
+    else:
+        output_times, times = validation.check_times(ts, structure)
+        spans, grid = [(times[0], times[-1])], cells(times, control)
     if output_times.requires_grad:
         raise ValueError("ts must not require a gradient: a Brownian path has no derivative in time. Use ts.detach().")
-    if calculus == "ito" and times[0] > times[-1]:
-        raise ValueError(
-            "ts must be increasing with the Ito calculus, whose integral looks forward in time, but goes from "
-            f"{times[0]:.10g} to {times[-1]:.10g}. Use calculus='stratonovich' to go back."
-        )
-    flat = structure.flatten(y0, "y0").clone()
-    channels = _channels(diffusion, structure, y0, times[0], args, noise)
-    used = path_of_solve(path, seed, _path_shape(structure, channels), times, chosen, control, structure)
+    _check_direction(spans, calculus)
+    layout = RowLayout(structure, None, structure) if rows is None else rows.layout
+    channels = noise_channels(diffusion, layout, y0, [begin for begin, _ in spans], args, noise)
+    walk = spans[0] if rows is None and control.adaptive else None
+    area = chosen.area(noise)
+    used = path_of_solve(path, seed, path_shape(layout, channels), grid, walk, chosen.name, area, structure)
+    if rows is not None:
+        field = RowSDEField(drift, diffusion, layout, args, noise, used, channels)
+        snap = row_snapper(used) if control.adaptive else None
+        rows = dataclasses.replace(rows, field=field, lands=True, snap=snap)
+        return finished(chosen_adjoint.solve_rows(rows, dense), structure, throw)
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
-        flat,
+        structure.flatten(y0, "y0").clone(),
         output_times,
         times,
         chosen,
@@ -145,92 +186,26 @@ def solve_sde(
     return finished(chosen_adjoint.solve(problem), structure, throw)
 
 
-def path_of_solve(
-    path: Path | None,
-    seed: int | None,
-    shape: tuple[int, ...],
-    times: Sequence[float],
-    method: SDEMethod,
-    control: Controller,
-    structure: StateStructure,
-) -> Path:
-    """Return the path of a solve: the one that was given, after a check, or a new one.
-
-    Args:
-        path, seed: As the user gave them.
-        shape: Shape of an increment.
-        times: Output times.
-        method: The method, which says what areas it asks for.
-        control: The controller, which says what steps are known.
-        structure: Structure of the state.
-
-    Raises:
-        TypeError, ValueError: The path does not serve the solve, or comes with a seed.
-    """
-    if path is not None:
-        _check_path(path, seed, shape, times, method, structure.device)
-        return path
-    return BrownianPath(
-        min(times),
-        max(times),
-        shape,
-        seed=int(torch.randint(2**62, ())) if seed is None else seed,
-        grid=cells(times, control),
-        levy_area=method.levy_area,
-        dtype=structure.dtype,
-        device=structure.device,
-    )
+def _check_direction(spans: Sequence[tuple[float, float]], calculus: str) -> None:
+    """Raise ValueError if a solve with the Ito calculus goes back in time."""
+    for begin, end in spans:
+        if calculus == "ito" and begin > end:
+            raise ValueError(
+                "ts must be increasing with the Ito calculus, whose integral looks forward in time, but goes from "
+                f"{begin:.10g} to {end:.10g}. Use calculus='stratonovich' to go back."
+            )
 
 
-def _channels(
-    diffusion: Callable[..., Any], structure: StateStructure, y0: State, t: float, args: tuple[Any, ...], noise: str
-) -> int | None:
-    """Return the number of motions that drive each row, by one look at the diffusion; None if it is diagonal."""
-    if noise == "diagonal":
-        return None
-    if not isinstance(y0, Tensor):
-        raise TypeError(
-            f"y0 must be one tensor with noise={noise!r}, but is a {type(y0).__name__}; nested states take diagonal "
-            "noise."
-        )
-    with torch.no_grad():
-        time = torch.full((), t, dtype=structure.time_dtype, device=structure.device)
-        value = diffusion(time, y0.detach().clone(), *whole(args))
-    if noise == "additive" and isinstance(value, Tensor) and value.shape == y0.shape:
-        return None
-    if y0.dim() == 0:
-        raise ValueError(f"y0 must have at least one axis with noise={noise!r}. Use y0.reshape(1).")
-    return diffusion_matrix(value, structure, noise, None).shape[-1]
-
-
-def _path_shape(structure: StateStructure, channels: int | None) -> tuple[int, ...]:
-    shape = structure.plain_shape if len(structure.leaves) > 1 else structure.leaves[0].shape
-    if channels is not None and shape is not None:
-        return (*shape[:-1], channels)
-    return (structure.size,) if shape is None else tuple(shape)
-
-
-def _check_path(
-    path: Any, seed: int | None, shape: tuple[int, ...], times: Sequence[float], method: SDEMethod, device: Any
-) -> None:
-    """Raise unless a path serves the solve."""
-    if not callable(path):
-        raise TypeError(f"path must be callable as path(s, t), but is {path!r}. Try nde.BrownianPath(t0, t1, {shape}).")
-    if seed is not None:
-        raise ValueError("seed belongs to a new path, but path was given, which has its own. Leave one of them out.")
-    has = getattr(path, "shape", None)
-    if has is not None and tuple(has) != shape:
-        raise ValueError(f"path must have shape {shape} for this state and noise, but has shape {tuple(has)}.")
-    where = getattr(path, "device", device)
-    if torch.device(where) != device:
-        raise ValueError(f"path must be on {device}, like y0, but is on {where}. Try path.to({str(device)!r}).")
-    begin, end = getattr(path, "t0", -math.inf), getattr(path, "t1", math.inf)
-    if begin > min(times) or end < max(times):
+def _check_rows(method: SDEMethod, calculus: str, noise: str, per_sample: bool, jumps: bool) -> None:
+    """Raise ValueError where a method cannot do what a solve by rows is asked for."""
+    if per_sample and not method.rows:
+        able = [name for name in sde_method_names(calculus, noise) if find_sde_method(name, calculus, noise).rows]
         raise ValueError(
-            f"path must cover the span of ts, from {min(times):.10g} to {max(times):.10g}, but is known from "
-            f"{begin:.10g} to {end:.10g}."
+            f"method={method.name!r} takes one step size for the whole state. With per_sample=True choose one of "
+            f"{', '.join(able)}."
         )
-    area = getattr(path, "levy_area", method.levy_area)
-    holds_h = area != "none"  # all areas come with the space-time one
-    if area != method.levy_area and not (method.levy_area == "none" or (method.levy_area == "space-time" and holds_h)):
-        raise ValueError(f"path must have levy_area={method.levy_area!r} for method={method.name!r}, but has {area!r}.")
+    if jumps and not method.stages_inside:
+        raise ValueError(
+            f"method={method.name!r} evaluates the drift outside its steps, so that it would see both sides of "
+            'jump_ts. Choose another method, such as "sosri2".'
+        )

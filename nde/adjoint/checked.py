@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nde.adjoint.captured import find_unknown
 from nde.solvers.field import VectorField
-from nde.solvers.rows.problem import RowProblem, as_column
+from nde.solvers.rows.problem import RowProblem
 
 __all__ = ["check_rows", "checked"]
 
@@ -23,11 +23,7 @@ def checked(field: VectorField, targets: Sequence[Tensor], adjoint: str) -> Vect
 
 def check_rows(problem: RowProblem, targets: Sequence[Tensor], adjoint: str) -> None:
     """Have the first evaluation of a row problem's field checked in the same way."""
-
-    def again() -> Tensor:
-        return problem.field(as_column(problem.times[:, 0], problem.y0.device), problem.y0.detach())
-
-    problem.field.counter.inspect = lambda value, y: _check(value, [y, *targets], adjoint, again)
+    problem.field.watch(lambda value, given, again: _check(value, [*given, *targets], adjoint, again))
 
 
 def _check(value: Tensor, known: Sequence[Tensor], adjoint: str, again: Callable[[], Tensor]) -> None:

@@ -55,7 +55,7 @@ def solve_rows_discretely(problem: RowProblem, dense: bool) -> RowSolution:
     if not torch.is_grad_enabled() or transforms_active() or not method.carry_is_function_of_state:
         return solve_rows_on_tape(problem, dense)
     saved = None if problem.saver is None else problem.saver.function
-    captured = captured_tensors(problem.field.function, (problem.field.all_args, problem.events, saved))
+    captured = captured_tensors(problem.field.functions, (problem.field.all_args, problem.events, saved))
     targets, through = gradient_targets(captured)
     check_rows(problem, targets, "discrete")
     if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):

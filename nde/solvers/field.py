@@ -49,6 +49,15 @@ class VectorField:
         """What of the user's it calls."""
         return self.function
 
+    def source(self, method: Any, t: float, h: float, y: Tensor, carry: Any) -> str | None:
+        """Return what of the user's was not finite in a step of a method that failed; None where that is not known.
+
+        Args:
+            method: The method.
+            t, h, y, carry: The step; with a size of zero, the first evaluations of the solve.
+        """
+        return None
+
     def fresh(self) -> VectorField:
         """Return the same field with a count of its own."""
         return VectorField(self.function, self.structure, self.args)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -96,7 +96,10 @@ def accepted_steps(
 
     def fail(status: Status, h: float) -> None:
         progress.status = status
-        progress.failure = _failure(problem, norm, progress, t, h, y, carry, attempt)
+        failure = _failure(problem, norm, progress, t, h, y, carry, attempt)
+        if status is Status.NON_FINITE:
+            failure = replace(failure, source=field.source(method, t, h, y, carry))
+        progress.failure = failure
 
     size = problem.controller.first_step()
     if size is None:

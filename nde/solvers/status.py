@@ -42,6 +42,7 @@ class Failure:
         samples: Length of that axis.
         attempted: Number of steps attempted until then.
         stiffness: Stiffness estimate of the last attempted step, if the method has one and it is finite.
+        source: What was not finite, where that is known: the drift, the diffusion or the path of a stochastic equation.
     """
 
     t: float
@@ -50,6 +51,7 @@ class Failure:
     samples: int | None
     attempted: int
     stiffness: float | None = None
+    source: str | None = None
 
     def message(self, status: Status) -> str:
         """Return the text of a `SolverError`: what happened, where, and what to try."""
@@ -75,10 +77,15 @@ class Failure:
                 f"{after}: Newton's iteration did not converge, or its matrix is singular. Try a smaller step, and "
                 "check that the field is smooth there; error.solution holds everything up to there."
             )
+        if self.source is not None and self.source.startswith("the path"):
+            return (
+                f"{self.source} is NaN or infinite, {where}, with a step size of {self.h:.3g}, {after}. Check the path "
+                "that was given; error.solution holds everything up to there."
+            )
         return (
-            f"the field or the state became NaN or infinite {where}, with a step size of {self.h:.3g}, {after}. "
-            "Check the field near there (division by zero, log or sqrt of a negative number, overflow of float32, "
-            "diverged weights); error.solution holds everything up to there."
+            f"{self.source or 'the field or the state'} became NaN or infinite {where}, with a step size of "
+            f"{self.h:.3g}, {after}. Check the field near there (division by zero, log or sqrt of a negative number, "
+            "overflow of float32, diverged weights); error.solution holds everything up to there."
         )
 
 

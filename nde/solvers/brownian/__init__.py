@@ -2,5 +2,6 @@
 
 from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.brownian.path import BrownianPath
+from nde.solvers.brownian.walk import BrownianWalk
 
-__all__ = ["BrownianIncrement", "BrownianPath"]
+__all__ = ["BrownianIncrement", "BrownianPath", "BrownianWalk"]

@@ -70,6 +70,33 @@ class Clock:
         bits = ((low - 1) ^ high).bit_length() - 1
         return self.time(end, high >> bits << bits)
 
+    def nearby_rows(self, times: np.ndarray, slack: np.ndarray) -> np.ndarray:
+        """Return the same for many times, each with a slack of its own, shape ``(rows,)``."""
+        grid = self._grid
+        first, last = np.maximum(times - slack, grid[0]), np.minimum(times + slack, grid[-1])
+        outside = ~((first <= times) & (times <= last))
+        if outside.any():
+            row = int(np.flatnonzero(outside)[0])
+            return np.array([self.nearby(float(times[row]), float(slack[row]))])  # raises
+        end = np.searchsorted(grid, last, side="right") - 1
+        before = np.minimum(np.searchsorted(grid, times, side="right") - 1, len(grid) - 2)
+        # of the ends of cells within reach, the nearest one
+        below, above = grid[before], grid[before + 1]
+        lower = (below >= first) & ((above > last) | (times - below <= above - times))
+        found = np.where(lower, below, above)
+        inner = grid[end] < first
+        if inner.any():
+            start = grid[end[inner]]
+            length = grid[end[inner] + 1] - start
+            scale = self.quanta / length
+            low = np.ceil((first[inner] - start) * scale).astype(np.int64)
+            high = np.floor((last[inner] - start) * scale).astype(np.int64)
+            # the number of bits of what is not zero, below 2 ** 53
+            bits = np.frexp(((low - 1) ^ high).astype(float))[1] - 1
+            node = high >> np.maximum(bits, 0) << np.maximum(bits, 0)
+            found[inner] = np.where(low > high, times[inner], start + length * (node / self.quanta))
+        return found
+
     def place_rows(self, times: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """Return the same for a time per row, float64 of shape ``(rows,)``."""
         grid = self.tensor(times.device)

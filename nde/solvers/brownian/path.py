@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -144,6 +145,13 @@ class BrownianPath:
         if self._engine is None:
             self._engine = Engine(self._plan)
         return sign * self._engine.clock.nearby(sign * checks.check_time(t, "t"), checks.check_time(slack, "slack"))
+
+    def nearby_rows(self, t: np.ndarray, slack: np.ndarray) -> np.ndarray:
+        """Return what ``nearby`` returns for each of many times, all float64 of shape ``(rows,)`` on the host."""
+        sign = -1.0 if self._plan.backwards else 1.0
+        if self._engine is None:
+            self._engine = Engine(self._plan)
+        return sign * self._engine.clock.nearby_rows(sign * t, slack)
 
     @property
     def t0(self) -> float:

@@ -60,6 +60,7 @@ class Clock:
         self._dt_max = problem.dt_max
         self._longest = problem.dt_max * (1 + 1e-9)
         self._crosses = bool(problem.jump_ts)
+        self._snap = problem.snap
         self._shortest = max(problem.dt_min, _SMALLEST_STEP)
         reach = max(numpy.abs(times[:, 0]).max(initial=0.0), numpy.abs(self._ends).max(initial=0.0))
         # every step longer than this moves every clock
@@ -92,6 +93,9 @@ class Clock:
         t = self.t
         lands = (self._target - t) * self._direction <= room
         t1, anchors = t + self._direction * size, self._moves
+        if self._snap is not None and not lands.all():
+            free = ~lands
+            t1[free] = self._snap(t[free], t1[free])
         some_land = numpy.count_nonzero(lands) > 0
         if some_land:
             t1, anchors = numpy.where(lands, self._target, t1), numpy.where(lands, self._anchor, MOVES)

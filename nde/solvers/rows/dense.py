@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from nde.solvers.method import StepResult
 from nde.solvers.rows.field import RowField
 from nde.solvers.rows.moving import step_shifts
-from nde.solvers.rows.problem import RowProblem, as_column
+from nde.solvers.rows.problem import RowProblem, as_column, joined_rows, take_rows
 from nde.solvers.rows.record import RowRecord
 from nde.solvers.rows.steps import shift_of
 from nde.solvers.structure import State
@@ -55,8 +57,11 @@ class RowDense:
         self._starts = torch.cat([problem.y0, states]).index_select(0, torch.from_numpy(before).to(states.device))
         self._order = torch.from_numpy(order).to(states.device)
         self._record, self._event_times = record, event_times
-        # of a method whose carry no state can tell; its steps are those of one row
+        # of a method whose carry no state can tell
         self._carries = [step.carry for step in record.steps]
+        self._row_carries: Any = None
+        if problem.layout.samples is not None and record.steps and record.steps[0].carry is not None:
+            self._row_carries = take_rows(joined_rows(self._carries), self._order)
         # steps taken again, by their index and by whether autograd recorded them
         self._taken: dict[tuple[int, bool], StepResult] = {}
         self._shifts: tuple[Tensor, Tensor] | None = None
@@ -103,7 +108,9 @@ class RowDense:
             order = numpy.argsort(numpy.concatenate([numpy.flatnonzero(place == i) for i in range(len(unique))]))
             values = torch.cat(parts)[torch.from_numpy(order).to(y0.device)]
             return layout.row.unflatten(values.view(*lead, -1))
-        result = self.stepper.step(field, start, size, y, self.stepper.start(field, start, y))
+        carries = self._row_carries
+        carry = self.stepper.start(field, start, y) if carries is None else take_rows(carries, picked)
+        result = self.stepper.step(field, start, size, y, carry)
         values = self._at(field, start, size, y, flat_times, slope, result, torch.from_numpy(place).to(y0.device))
         return layout.to_state(values.view(*lead, layout.count, -1))
 

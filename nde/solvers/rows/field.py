@@ -6,7 +6,7 @@ and is no state (a parameter, a control) is passed as `PerSample`, of which the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ import numpy
 import torch
 from torch import Tensor
 
+from nde.solvers.field import Check, VectorField, checked_value
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
-__all__ = ["Counter", "PerSample", "RowField", "RowLayout", "whole"]
+__all__ = ["Counted", "Counter", "PerSample", "RowField", "RowLayout", "whole"]
 
 Rows = numpy.ndarray  # indices of samples, int64
 
@@ -80,12 +81,15 @@ class Counter:
     """Evaluations of a field: calls, and rows in all of them.
 
     Attributes:
-        inspect: Called with the first value, on the tape, and the state that it is of.
+        check: Sees the first value; see `VectorField.watch`.
+        diffusion_calls, diffusion_check: The same of the diffusion, where there is one.
     """
 
     calls: int = 0
     rows: int = 0
-    inspect: Callable[[Tensor, Tensor], None] | None = None
+    check: Check | None = None
+    diffusion_calls: int = 0
+    diffusion_check: Check | None = None
     _copies: bool = False
     _first: Tensor | None = None
 
@@ -108,7 +112,13 @@ class RowField:
         args: Further arguments.
         rows: Samples that the rows are; None for all of them.
         counter: Where evaluations are counted.
+
+    Attributes:
+        stochastic: Whether there is a diffusion. A path must be asked for the very ends of steps, so that they come in
+            float64 whatever the dtype of the state.
     """
+
+    stochastic = False
 
     def __init__(
         self,
@@ -144,11 +154,40 @@ class RowField:
         """Structure of one row."""
         return self.layout.row
 
+    @property
+    def functions(self) -> Any:
+        """What of the user's it calls."""
+        return self.function
+
     def of(self, rows: Rows) -> RowField:
         """Return the field of other samples, counted together with this one."""
-        if self.layout.samples is None:
-            return self
-        return RowField(self.function, self.layout, self.all_args, rows, self.counter)
+        return self if self.layout.samples is None else self._again(rows, self.counter)
+
+    def counted(self, counter: Counter) -> RowField:
+        """Return the field of all samples, counted elsewhere."""
+        return self._again(None, counter)
+
+    def off_tape(self) -> RowField:
+        """Return the field of all samples, of which autograd records nothing."""
+        return self._again(None, self.counter, torch.no_grad())
+
+    def sources(self, method: Any, t: Tensor, h: Tensor, y: Tensor, carry: Any) -> Sequence[str | None]:
+        """Return what of the user's was not finite in failed steps of these rows; see `VectorField.source`."""
+        return [None] * y.shape[0]
+
+    def watch(self, check: Check) -> None:
+        """See `VectorField.watch`."""
+        self.counter.check = check
+
+    def flat(self) -> VectorField:
+        """Return the field of the only row, for methods that take flat vectors."""
+        field = Counted(self.function, self.layout.structure, self.args)
+        field.counter = self.counter
+        return field
+
+    def _again(self, rows: Rows | None, counter: Counter, wrap: Callable[[Any], Any] | None = None) -> RowField:
+        function = self.function if wrap is None else wrap(self.function)
+        return RowField(function, self.layout, self.all_args, rows, counter)
 
     def arguments(self, t: Tensor, y: Tensor) -> tuple[Tensor, State]:
         """Return a time and a state as the user's functions see them.
@@ -180,12 +219,9 @@ class RowField:
             ValueError: The field returned another shape.
         """
         counter, rows = self.counter, y.shape[0]
-        if counter.inspect is not None:
-            inspect, counter.inspect = counter.inspect, None
-            with torch.enable_grad():
-                value = self(t, y)
-            inspect(value, y)
-            return value if torch.is_grad_enabled() else value.detach()
+        if counter.check is not None:
+            check, counter.check = counter.check, None
+            return checked_value(check, self, t, y)  # type: ignore[arg-type]  # times are tensors here
         counter.calls += 1
         counter.rows += rows
         direct = self._direct and t.dtype == self._time_dtype
@@ -193,17 +229,21 @@ class RowField:
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
-            error.add_note(
-                f"raised by the field in its evaluation number {self.counter.calls}, at {rows} of "
-                f"{self.layout.count} samples; it is called as field(t, y{', *args' if self.args else ''})"
-                + ("" if self.layout.samples is None else ", with t and y of the samples that are still at work")
-            )
+            error.add_note(self.note("field", counter.calls, rows))
             raise
         if counter.calls == 1 and isinstance(value, Tensor):
             self.layout.structure.check_device(value, "the value of field(t, y)")
-        return counter.keep(self._rows_of(value, y))
+        return counter.keep(self.rows_of(value, y, "the value of field(t, y)"))
 
-    def _rows_of(self, value: State, y: Tensor) -> Tensor:
+    def note(self, name: str, calls: int, rows: int) -> str:
+        """Return what is added to an exception that a function of the user's raised."""
+        return (
+            f"raised by the {name} in its evaluation number {calls}, at {rows} of {self.layout.count} samples; it is "
+            f"called as {name}(t, y{', *args' if self.args else ''})"
+            + ("" if self.layout.samples is None else ", with t and y of the samples that are still at work")
+        )
+
+    def rows_of(self, value: State, y: Tensor, name: str) -> Tensor:
         """Return a value of the user's function as rows, like ``y``."""
         rows = y.shape[0]
         if self._direct and isinstance(value, Tensor) and value.shape == y.shape and value.dtype == y.dtype:
@@ -213,4 +253,24 @@ class RowField:
             expected = plain if self.layout.samples is None else (rows, *plain)
             if value.shape == expected:
                 return value.reshape(rows, -1)
-        return self.layout.to_rows(value, "the value of field(t, y)", rows)
+        return self.layout.to_rows(value, name, rows)
+
+
+class Counted(VectorField):
+    """A field on flat vectors that is counted, and checked, together with one on rows.
+
+    Attributes:
+        counter: Where its evaluations are counted.
+    """
+
+    counter: Counter
+
+    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
+        """See `VectorField.__call__`."""
+        counter = self.counter
+        if counter.check is not None:
+            check, counter.check = counter.check, None
+            return checked_value(check, self, t, y)
+        counter.calls += 1
+        counter.rows += 1
+        return super().__call__(t, y)

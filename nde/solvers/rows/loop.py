@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
@@ -18,7 +19,7 @@ from nde.solvers.rows.clock import Clock, Move
 from nde.solvers.rows.control import row_control
 from nde.solvers.rows.due import DueOutputs
 from nde.solvers.rows.norms import RowMeasure, RowNorm, first_steps
-from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, take_rows
+from nde.solvers.rows.problem import PickedRows, RowProblem, as_column, put_rows, spread_rows, take_rows
 from nde.solvers.rows.record import Pieces, RowOutputs, RowRecord
 from nde.solvers.rows.steps import NO_OUTPUTS, RowStep, outcome, times_of
 from nde.solvers.rows.watching import Watching
@@ -166,8 +167,12 @@ class _RowSolve:
         broken = None if math.isfinite(value.max()) else ~numpy.isfinite(value)
         if broken is not None and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
-            still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
-            result = stepper.step(self.field, t, still, y, self.carry)
+            if not self.field.stochastic:
+                still = h.masked_fill(torch.from_numpy(broken[:, None]).to(self.device), 0.0)
+                result = stepper.step(self.field, t, still, y, self.carry)
+            elif some_accepted:
+                # here the first evaluation of a step may be what is not finite, whatever the size
+                result = self._step_of(~broken, t, h, y)
             measure = self.norm.measure(result, y)
         if self.broken is not None:
             # what made the steps shrink is to blame for their end, until they grow again
@@ -189,6 +194,13 @@ class _RowSolve:
             size = size[~broken]
             self._leave(broken, Status.NEWTON_FAILED if unsolved else Status.NON_FINITE, move.h)
         return size
+
+    def _step_of(self, places: Vector, t: Tensor, h: Tensor, y: Tensor) -> StepResult:
+        """Take a step of some of the rows at work; the others are zero in what it leaves."""
+        index = torch.from_numpy(numpy.flatnonzero(places)).to(self.device)
+        field = self.problem.field.of(self.clock.rows[places])
+        done = self.stepper.step(field, t[index], h[index], y[index], take_rows(self.carry, index))
+        return spread_rows(done, index, len(places))
 
     def _accept(
         self, facts: RowStep, accept: Vector, lands: Vector | None, result: StepResult, measure: RowMeasure
@@ -212,8 +224,11 @@ class _RowSolve:
             mask = torch.from_numpy(accept[:, None]).to(self.device)
             self._keep_state(facts, chosen)
             self.y = torch.where(mask, result.y1, self.y)
-            same = isinstance(carry, Tensor) and isinstance(self.carry, Tensor)
-            self.carry = torch.where(mask, carry, self.carry) if same else None
+            if isinstance(carry, Tensor) and isinstance(self.carry, Tensor):
+                self.carry = torch.where(mask, carry, self.carry)
+            else:
+                index = torch.from_numpy(chosen).to(self.device)
+                self.carry = put_rows(self.carry, index, take_rows(carry, index))
         if chosen is None:
             clock.t = facts.t1
         else:
@@ -236,7 +251,7 @@ class _RowSolve:
 
     def _accept_in_full(self, facts: RowStep, chosen: Vector | None, result: StepResult) -> None:
         """Accept steps of which more is wanted than the state."""
-        problem, pieces, y, shift, carry = self.problem, self.pieces, self.y, self.shift, self.carry
+        problem, pieces, y, shift, carry_before = self.problem, self.pieces, self.y, self.shift, self.carry
         done, index = result, None
         if chosen is not None:
             index = torch.from_numpy(chosen).to(self.device)
@@ -245,10 +260,10 @@ class _RowSolve:
             errors = None if result.errors is None else result.errors.index_select(1, index)
             wanted = None if self.stepper.flat else PickedRows(result.interior, index)
             done = StepResult(result.y1.index_select(0, index), None, errors, result.stiffness, wanted)
-            carry = take_rows(carry, index)
+            carry_before = take_rows(carry_before, index)
         field = self.field if chosen is None else problem.field.of(facts.rows)
         if self.watch is not None:
-            self.watch.look(field, facts, y, carry, done)
+            self.watch.look(field, facts, y, carry_before, done)
             self.due.find(facts)
         own = problem if field is problem.field else dataclasses.replace(problem, field=field)
         left = outcome(own, self.stepper, facts, y, done, shift, self.ts_shift)
@@ -261,7 +276,7 @@ class _RowSolve:
         if self.dense:
             pieces.states.append(left.y1)
             if not problem.method.carry_is_function_of_state:
-                facts.carry = self.carry
+                facts.carry = carry_before
         pieces.event_times.extend(left.event_times)
         pieces.event_states.extend(left.event_states)
         if self.keep_states:
@@ -269,9 +284,7 @@ class _RowSolve:
         if index is None:
             self.y, self.shift, self.carry = left.y1, left.shift, result.carry
         else:
-            new = result.carry
-            same = isinstance(new, Tensor) and isinstance(self.carry, Tensor)
-            self.carry = self.carry.index_copy(0, index, new.index_select(0, index)) if same else None
+            self.carry = put_rows(self.carry, index, take_rows(result.carry, index))
             self.y = self.y.index_copy(0, index, left.y1)
             if left.shift is not None and self.shift is not None:
                 self.shift = self.shift.index_copy(0, index, left.shift)
@@ -284,14 +297,24 @@ class _RowSolve:
             return
         if self.stepper.flat:
             self.carry = None
-        elif isinstance(self.carry, Tensor):
+        elif self.carry is not None:
             index = torch.from_numpy(places).to(self.device)
             time = as_column(self.clock.t[places], self.device)
             if self.shift is not None:
                 time = time + self.shift.index_select(0, index)
             field = self.problem.field.of(self.clock.rows[places])
             fresh = self.stepper.start(field, time, self.y.index_select(0, index))
-            self.carry = self.carry.index_copy(0, index, fresh)
+            self.carry = put_rows(self.carry, index, fresh)
+
+    def _sources(self, gone: Vector, status: Status, h: Vector) -> Sequence[str | None]:
+        """Return what was not finite in the steps of rows that leave; None where that is not known."""
+        rows, t = self.clock.rows[gone], self.clock.t[gone]
+        if status is not Status.NON_FINITE or not self.field.stochastic:
+            return [None] * len(rows)
+        index = torch.from_numpy(numpy.flatnonzero(gone)).to(self.device)
+        carry = self.carry if self.stepper.flat else take_rows(self.carry, index)
+        times, sizes = as_column(t, self.device), as_column(h[gone], self.device)
+        return self.problem.field.of(rows).sources(self.problem.method, times, sizes, self.y[index], carry)
 
     def _leave(self, gone: Vector, status: Status, h: Vector) -> None:
         """Let rows leave the batch."""
@@ -303,10 +326,12 @@ class _RowSolve:
         record.t1[rows] = clock.t[gone]
         samples = self.problem.layout.samples
         if status is not Status.SUCCESS:
-            for sample, time, size in zip(rows.tolist(), clock.t[gone].tolist(), h[gone].tolist(), strict=True):
+            sources = self._sources(gone, status, h)
+            where = zip(rows.tolist(), clock.t[gone].tolist(), h[gone].tolist(), sources, strict=True)
+            for sample, time, size, source in where:
                 record.statuses[sample] = status
                 place = None if samples is None else sample
-                record.failures[sample] = Failure(time, size, place, samples, self.iterations)
+                record.failures[sample] = Failure(time, size, place, samples, self.iterations, None, source)
         leaving = torch.from_numpy(numpy.flatnonzero(gone)).to(self.device)
         self.pieces.final.append(self.y.index_select(0, leaving))
         self.pieces.final_rows.append(rows)

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
-from nde.solvers.field import VectorField
 from nde.solvers.method import Method, StepResult
 from nde.solvers.norms import Quotient
 from nde.solvers.rows.field import Counter, RowField, RowLayout
 from nde.solvers.rows.landings import Gap, Landings, gaps, row_landings, table_of
 from nde.solvers.rows.saving import Saver
 
-__all__ = ["PickedRows", "RowProblem", "RowStepper", "as_column", "take_rows"]
+__all__ = ["PickedRows", "RowProblem", "RowStepper", "as_column", "joined_rows", "put_rows", "spread_rows", "take_rows"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class RowProblem:
         jump_ts: Times at which the field is discontinuous.
         norm: See `nde.solvers.problem.Problem`.
         saver: What is kept at output times; None for the states.
+        lands: Whether steps end on every output time.
+        snap: Moves the ends of steps, ``(t, t1) -> t1``, where some times are cheaper than others; None to leave them.
         on_accept: Called with the field of some rows, the steps of them that were accepted, their states at the
             beginnings and what the method returned; None for nothing.
     """
@@ -61,6 +62,8 @@ class RowProblem:
     jump_ts: tuple[float, ...] = ()
     norm: Callable[[Any], Tensor] | None = None
     saver: Saver | None = None
+    lands: bool = False
+    snap: Callable[[numpy.ndarray, numpy.ndarray], numpy.ndarray] | None = None
     on_accept: Callable[[RowField, Any, Tensor, StepResult], None] | None = None
 
     @property
@@ -74,22 +77,24 @@ class RowProblem:
 
     def with_field(self, counter: Counter, y0: Tensor, ts: Tensor) -> RowProblem:
         """Return the same problem, counted elsewhere, from another copy of its inputs."""
-        field = RowField(self.field.function, self.layout, self.field.all_args, None, counter)
-        return dataclasses.replace(self, field=field, y0=y0, ts=ts)
+        return dataclasses.replace(self, field=self.field.counted(counter), y0=y0, ts=ts)
 
     def off_tape(self) -> RowProblem:
         """Return the same problem with nothing that autograd would record."""
-        field = RowField(
-            torch.no_grad()(self.field.function), self.layout, self.field.all_args, None, self.field.counter
-        )
-        return dataclasses.replace(self, field=field, y0=self.y0.detach(), ts=self.ts.detach())
+        return dataclasses.replace(self, field=self.field.off_tape(), y0=self.y0.detach(), ts=self.ts.detach())
+
+    def spans(self) -> list[tuple[float, float]]:
+        """Return the first and the last time of each row."""
+        ends = self.times[numpy.arange(len(self.counts)), self.counts - 1]
+        return list(zip(self.times[:, 0].tolist(), ends.tolist(), strict=True))
 
     def landings(self) -> Landings:
         """Return the times that steps must end on."""
         rows, last = self.times.shape[0], self.counts - 1
         ends = self.times[numpy.arange(rows), last]
         asked = self.controller.landings()
-        if asked is not None and not len(asked) and not self.step_ts and not self.jump_ts:
+        on_outputs = asked is None or self.lands
+        if not on_outputs and not len(asked or ()) and not self.step_ts and not self.jump_ts:
             return Landings(self.times[:, 0], ends[:, None], ends[:, None], last[:, None])
         across: dict[tuple[float, float], list[Gap]] = {}
         every = []
@@ -99,28 +104,8 @@ class RowProblem:
             span = min(times[0], times[-1]), max(times[0], times[-1])
             if span not in across:
                 across[span] = gaps(self.jump_ts, *span, self.layout.structure.time_dtype)
-            every.append(row_landings(times, fixed, asked is None, across[span]))
+            every.append(row_landings(times, fixed, on_outputs, across[span]))
         return table_of(every)
-
-
-class _FlatField(VectorField):
-    """The field of the only row, for methods that take flat vectors."""
-
-    def __init__(self, field: RowField) -> None:
-        super().__init__(field.function, field.layout.structure, field.args)
-        self._counter = field.counter
-
-    def __call__(self, t: float | Tensor, y: Tensor) -> Tensor:
-        inspect = self._counter.inspect
-        if inspect is not None:
-            self._counter.inspect = None
-            with torch.enable_grad():
-                value = self(t, y)
-            inspect(value, y)
-            return value if torch.is_grad_enabled() else value.detach()
-        self._counter.calls += 1
-        self._counter.rows += 1
-        return super().__call__(t, y)
 
 
 class RowStepper:
@@ -141,13 +126,13 @@ class RowStepper:
     def start(self, field: RowField, t: Tensor, y: Tensor) -> Any:
         """See `Method.start`."""
         if self.flat:
-            return self.method.start(_FlatField(field), t.reshape(()), y[0])
+            return self.method.start(field.flat(), t.reshape(()), y[0])
         return self.method.start(field, t, y)  # type: ignore[arg-type]  # a field on rows
 
     def slope(self, field: RowField, t: Tensor, y: Tensor, carry: Any) -> Tensor:
         """See `Method.slope`."""
         if self.flat:
-            return self.method.slope(_FlatField(field), t.reshape(()), y[0], carry).unsqueeze(0)
+            return self.method.slope(field.flat(), t.reshape(()), y[0], carry).unsqueeze(0)
         return self.method.slope(field, t, y, carry)  # type: ignore[arg-type]
 
     def workspace(self, y: Tensor) -> Any:
@@ -157,9 +142,12 @@ class RowStepper:
     def step(self, field: RowField, t: Tensor, h: Tensor, y: Tensor, carry: Any, workspace: Any = None) -> StepResult:
         """See `Method.step`."""
         if not self.flat:
-            size = _inward(h, y.dtype) if self._inward else h.to(y.dtype)
+            if field.stochastic:
+                size = h
+            else:
+                size = _inward(h, y.dtype) if self._inward else h.to(y.dtype)
             return self.method.step(field, t, size, y, carry, workspace)  # type: ignore[arg-type]
-        result = self.method.step(_FlatField(field), t.reshape(()), h.reshape(()), y[0], carry)
+        result = self.method.step(field.flat(), t.reshape(()), h.reshape(()), y[0], carry)
         stiffness = result.stiffness
         if isinstance(stiffness, Quotient):
             (one, two), (three, four) = stiffness
@@ -179,7 +167,7 @@ class RowStepper:
             return self.method.interpolate(field, t, h.to(y.dtype), y, result, [theta])[0]  # type: ignore[arg-type]
         # rows are places within the one step here
         thetas = list(theta.reshape(-1).unbind(0))
-        return self.method.interpolate(_FlatField(field), t[0, 0], h[0, 0], y[0], result.interior, thetas)
+        return self.method.interpolate(field.flat(), t[0, 0], h[0, 0], y[0], result.interior, thetas)
 
     def take(self, result: StepResult, index: Tensor) -> StepResult:
         """Return the result of some rows, for `interpolate`."""
@@ -229,6 +217,43 @@ def take_rows(value: Any, index: Tensor) -> Any:
         items: Sequence[Any] = [take_rows(item, index) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value
+
+
+def put_rows(value: Any, index: Tensor, rows: Any) -> Any:
+    """Return a carry with other rows at some places; None where a carry is no tensor and no tuple of them."""
+    if isinstance(value, Tensor) and isinstance(rows, Tensor):
+        return value.index_copy(0, index, rows)
+    if isinstance(value, tuple) and isinstance(rows, tuple):
+        return tuple(put_rows(part, index, row) for part, row in zip(value, rows, strict=True))
+    return None
+
+
+def spread_rows(result: StepResult, index: Tensor, count: int) -> StepResult:
+    """Return what a step of some of many rows left, as one of all of them, with zeros for the others."""
+
+    def spread(value: Any, axis: int = 0) -> Any:
+        if isinstance(value, Tensor):
+            shape = (*value.shape[:axis], count, *value.shape[axis + 1 :])
+            return value.new_zeros(shape).index_copy(axis, index, value)
+        if isinstance(value, Quotient):
+            return Quotient(*(spread(part) for part in value))
+        return tuple(spread(part) for part in value) if isinstance(value, tuple) else value
+
+    return StepResult(
+        spread(result.y1),
+        spread(result.carry),
+        spread(result.errors, 1),
+        spread(result.stiffness),
+        spread(result.interior),
+        result.unsolved,
+    )
+
+
+def joined_rows(carries: Sequence[Any]) -> Any:
+    """Return the carries of many iterations as one."""
+    if isinstance(carries[0], Tensor):
+        return torch.cat(list(carries))
+    return tuple(joined_rows(parts) for parts in zip(*carries, strict=True))
 
 
 def as_column(values: numpy.ndarray, device: torch.device | None) -> Tensor:

@@ -56,6 +56,8 @@ class Watching:
         watch = self._watch
 
         def slope() -> Tensor:
+            if field.stochastic:  # it is not the drift that decides where a path goes, but its noise
+                return (done.y1 - y) / as_column(facts.h, y.device).to(y.dtype)
             return self._stepper.slope(field, as_column(facts.t, y.device), y, carry)
 
         facts.hits = watch.find(facts.rows, facts.t, facts.h, y, slope, done)

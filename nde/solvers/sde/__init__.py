@@ -1,5 +1,6 @@
 """Stochastic differential equations: the drift and the diffusion as one field, and the methods that step them."""
 
+from nde.solvers.sde.doubling import StepDoubling
 from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.langevin import LangevinMethod
@@ -13,6 +14,7 @@ __all__ = [
     "LangevinMethod",
     "SDEField",
     "SDEMethod",
+    "StepDoubling",
     "ThetaMaruyama",
     "default_method",
     "find_sde_method",

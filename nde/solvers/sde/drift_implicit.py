@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from nde.solvers.implicit import ImplicitRungeKutta
@@ -18,6 +17,7 @@ from nde.solvers.sde.euler import EulerMaruyama
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.milstein import Milstein
+from nde.solvers.sde.sizes import Size, plus, size_of
 from nde.solvers.tableaus.implicit import IMPLICIT_EULER
 
 __all__ = ["ImplicitMilstein", "ThetaMaruyama"]
@@ -39,6 +39,7 @@ class _DriftImplicit(SDEMethod):
 
     calculus = "ito"
     weak_order = 1.0
+    rows = True
 
     def __init__(self, name: str, theta: float) -> None:
         if isinstance(theta, bool) or not isinstance(theta, (int, float)):
@@ -53,13 +54,12 @@ class _DriftImplicit(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`; samples whose equations could not be solved are NaN."""
-        start = y + self._noise(field, t, h, y)
-        explicit = 1.0 - self.theta
-        if explicit:
-            start = torch.add(start, field(t, y), alpha=explicit * float(h))
+        size, noise, explicit = size_of(h, y), field.increment(t, h).w, 1.0 - self.theta
+        start = plus(y, field(t, y), explicit * size) if explicit else y
+        start = start + self._noise(field, t, size, y, noise)
         return _STAGE.step(field, t + explicit * h, self.theta * h, start, None)
 
-    def _noise(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor) -> Tensor:
+    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -83,8 +83,8 @@ class ThetaMaruyama(_DriftImplicit):
     def __init__(self, theta: float = 1.0) -> None:
         super().__init__("implicit_euler", theta)
 
-    def _noise(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor) -> Tensor:
-        return field.product(field.diffusion(t, y), field.increment(t, h).w)
+    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        return field.product(field.diffusion(t, y), noise)
 
 
 class ImplicitMilstein(_DriftImplicit):
@@ -108,5 +108,5 @@ class ImplicitMilstein(_DriftImplicit):
         super().__init__("implicit_milstein", theta)
         self._explicit = Milstein("ito")
 
-    def _noise(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor) -> Tensor:
-        return self._explicit.noise(field, t, h, y)
+    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        return self._explicit.noise(field, t, size, y, noise)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import plus, size_of
 
 __all__ = ["EulerMaruyama"]
 
@@ -22,11 +22,10 @@ class EulerMaruyama(SDEMethod):
     calculus = "ito"
     strong_orders: ClassVar[Mapping[str, float]] = {**dict.fromkeys(NOISE_TYPES, 0.5), "additive": 1.0}
     weak_order = 1.0
+    rows = True
     source = "Maruyama (1955), Rend. Circ. Mat. Palermo 4; Kloeden, Platen (1992), 10.2"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        drift, diffusion = field(t, y), field.diffusion(t, y)
-        noise = field.product(diffusion, field.increment(t, h).w)
-        y1 = torch.add(y, drift, alpha=float(h)) + noise
-        return StepResult(y1, None, None, None, None)
+        noise = field.product(field.diffusion(t, y), field.increment(t, h).w)
+        return StepResult(plus(y, field(t, y), size_of(h, y)) + noise, None, None, None, None)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from nde.solvers.field import Check, VectorField, checked_value
+from nde.solvers.sde.blame import find_sources
 from nde.solvers.structure import StateStructure
 
-__all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField"]
+__all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField", "converted", "diffusion_matrix", "product"]
 
 #: what a diffusion may be: see `nde.solve_sde`
 NOISE_TYPES = ("diagonal", "scalar", "additive", "commutative", "general")
@@ -93,6 +94,10 @@ class SDEField(VectorField):
         """See `VectorField.functions`."""
         return self.function, self.diffusion_function
 
+    def source(self, method: Any, t: float, h: float, y: Tensor, carry: Any) -> str | None:
+        """See `VectorField.source`."""
+        return find_sources(self.fresh(), None, method, t, h, y, carry)[0]
+
     def fresh(self) -> SDEField:
         """See `VectorField.fresh`."""
         return SDEField(
@@ -132,31 +137,49 @@ class SDEField(VectorField):
 
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""
-        begin = float(t)
-        found = self.path(begin, begin + float(h))
-
-        def shaped(part: Tensor | None) -> Tensor | None:
-            if part is None:
-                return None
-            part = part.to(self.structure.dtype)
-            return part.reshape(-1) if self.channels is None else part
-
-        w = shaped(found.w)
-        if w is None:
-            raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
-        areas = (shaped(getattr(found, name, None)) for name in ("h", "k", "a"))
-        return Increment(w, *areas)
+        begin, size = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
+        return converted(self.path(begin, begin + size), self.structure.dtype, (-1,) if self.channels is None else None)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""
-        if self.channels is None:
-            return diffusion * noise
-        if self.channels == 1:
-            return (diffusion.squeeze(-1) * noise).reshape(-1)
-        return torch.matmul(diffusion, noise.unsqueeze(-1)).reshape(-1)
+        return diffusion * noise if self.channels is None else product(diffusion, noise).reshape(-1)
 
 
-def diffusion_matrix(value: Any, structure: StateStructure, noise: str, channels: int | None) -> Tensor:
+def product(diffusion: Tensor, noise: Tensor) -> Tensor:
+    """Return matrices ``(..., d, m)`` times increments ``(..., m)``."""
+    if diffusion.shape[-1] == 1:
+        return diffusion.squeeze(-1) * noise
+    return torch.matmul(diffusion, noise.unsqueeze(-1)).squeeze(-1)
+
+
+def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...] | None) -> Increment:
+    """Return what a path said as an `Increment`.
+
+    Args:
+        found: An object with the attributes of one; without areas, they are None.
+        dtype: The dtype wanted.
+        shape: The shape wanted; None for the path's own.
+
+    Raises:
+        ValueError: It has no increment.
+    """
+
+    def part(name: str) -> Tensor | None:
+        value: Tensor | None = getattr(found, name, None)
+        if value is None:
+            return None
+        value = value.to(dtype)
+        return value if shape is None else value.reshape(shape)
+
+    w = part("w")
+    if w is None:
+        raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
+    return Increment(w, part("h"), part("k"), part("a"))
+
+
+def diffusion_matrix(
+    value: Any, structure: StateStructure, noise: str, channels: int | None, shape: tuple[int, ...] | None = None
+) -> Tensor:
     """Return a diffusion's value of shape ``(*y.shape, m)``, after a check.
 
     Args:
@@ -164,12 +187,13 @@ def diffusion_matrix(value: Any, structure: StateStructure, noise: str, channels
         structure: Structure of the state, a lone tensor.
         noise: The kind of noise.
         channels: The number ``m``; None for any.
+        shape: Shape of the state that it was evaluated at; None for that of the structure.
 
     Raises:
         TypeError: It is no tensor, or has another dtype.
         ValueError: It has another shape.
     """
-    shape = tuple(structure.leaves[0].shape)
+    shape = tuple(structure.leaves[0].shape) if shape is None else shape
     wanted = f"{(*shape, 'm' if channels is None else channels)}".replace("'", "")
     if not isinstance(value, Tensor):
         raise TypeError(f"the value of diffusion(t, y) must be a tensor, but is a {type(value).__name__}.")

@@ -194,10 +194,11 @@ class BAOAB(LangevinMethod):
         return StepResult(torch.cat([x, v - kick * ahead]), ahead, None, None, None)
 
 
-def _equation(field: VectorField, name: str) -> LangevinField:
-    if not isinstance(field, LangevinField):
+def _equation(field: Any, name: str) -> LangevinField:
+    if not hasattr(field, "gradient"):
         raise TypeError(f"method {name!r} steps Langevin equations; solve with nde.solve_langevin.")
-    return field
+    found: LangevinField = field
+    return found
 
 
 def _at(x: Tensor, weight: Any) -> Any:

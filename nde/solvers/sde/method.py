@@ -29,19 +29,30 @@ class SDEMethod(Method):
         calculus: The integral that it converges to, one of `CALCULI`.
         strong_orders: Strong order for each kind of noise that it takes; None where it converges weakly alone, so that
             its solutions have the law of the equation's but do not come nearer to those of the path.
-        weak_order: Weak order; None if it is not known to be higher than the strong one.
+        weak_order: Weak order, the least of those for the kinds of noise that it takes other than "general", for which
+            it is 1 where the method has a strong order; None if not known.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
-            "foster".
+            "foster" (each of these two serves for the other).
+        stages_inside: Whether drift and diffusion are evaluated at times of the step alone.
     """
 
     calculus: str
     strong_orders: ClassVar[Mapping[str, float | None]]
     weak_order: float | None = None
     levy_area: str = "none"
+    stages_inside: bool = True
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.calculus!r})"
+
+    def area(self, noise: str) -> str:
+        """Return what it asks of a path, as in ``levy_area``, for one kind of noise."""
+        return self.levy_area
+
+    def fitted(self, calculus: str, noise: str) -> SDEMethod:
+        """Return the method for an equation of a calculus and a kind of noise: itself, unless it depends on them."""
+        return self
 
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
         """Return the first step's carry: nothing, unless the method says otherwise."""
@@ -55,9 +66,18 @@ class SDEMethod(Method):
         Raises:
             TypeError: The field has no diffusion.
         """
-        if not isinstance(field, SDEField):
+        return self.step_sde(self.stochastic(field), t, h, y, carry)
+
+    def stochastic(self, field: Any) -> SDEField:
+        """Return a field, or one on rows, that has a diffusion.
+
+        Raises:
+            TypeError: It has none.
+        """
+        if not hasattr(field, "increment"):
             raise TypeError(f"method {self.name!r} steps stochastic equations; solve with nde.solve_sde.")
-        return self.step_sde(field, t, h, y, carry)
+        found: SDEField = field
+        return found
 
     @abstractmethod
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,8 +9,10 @@ import torch
 from torch import Tensor
 
 from nde.solvers.method import Scalar, StepResult
+from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
 
 __all__ = ["Milstein"]
 
@@ -32,6 +33,8 @@ class Milstein(SDEMethod):
     """
 
     strong_orders: ClassVar[Mapping[str, float]] = {"diagonal": 1.0, "scalar": 1.0, "additive": 1.0}
+    rows = True
+    weak_order = 1.0
     source = "Milstein (1974), Theory Probab. Appl. 19; Kloeden, Platen (1992), 10.3 and 11.1"
 
     def __init__(self, calculus: str, derivative_free: bool = False) -> None:
@@ -47,15 +50,15 @@ class Milstein(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        y1 = torch.add(y, field(t, y), alpha=float(h)) + self.noise(field, t, h, y)
-        return StepResult(y1, None, None, None, None)
+        size, noise = size_of(h, y), field.increment(t, h).w
+        drift = field(t, y)
+        return StepResult(plus(y, drift, size) + self.noise(field, t, size, y, noise), None, None, None, None)
 
-    def noise(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor) -> Tensor:
-        """Return what the noise adds to a step: all terms but that of the drift."""
-        size, noise = float(h), field.increment(t, h).w
+    def noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        """Return what an increment of the path adds to a step: all terms but that of the drift."""
         square = noise.square()
         if self.calculus == "ito":
-            square = square - size
+            square = square - wide(size, noise)
         if field.noise == "additive":  # the derivative vanishes
             return field.product(field.diffusion(t, y), noise)
         if self.derivative_free:
@@ -64,38 +67,28 @@ class Milstein(SDEMethod):
             correction, diffusion = self._derivative(field, t, y, 0.5 * square)
         return field.product(diffusion, noise) + correction
 
-    def _difference(self, field: SDEField, t: Scalar, h: float, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    def _difference(self, field: SDEField, t: Scalar, h: Size, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         diffusion = field.diffusion(t, y)
-        root = math.sqrt(abs(h))
-        support = y + field.product(diffusion, torch.full_like(factor, root))
+        root = filled(factor, root_of(length_of(h)))
+        support = y + field.product(diffusion, root)
         return field.product(field.diffusion(t, support) - diffusion, factor / root), diffusion
 
     def _derivative(self, field: SDEField, t: Scalar, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``g' (g factor)`` and ``g``, by the product of the Jacobian with a vector."""
+        if field.channels is not None:
+            matrix, along = diffusion_and_derivative(field, t, y)
+            return along(field.product(matrix, factor)).reshape(y.shape), matrix
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
             state = y if recording and y.requires_grad else y.detach().requires_grad_()
             diffusion = field.diffusion(t, state)
             if not diffusion.requires_grad:
                 return torch.zeros_like(y), diffusion
-            if field.channels is None:
-                # entry i depends on entry i alone, so that the Jacobian is its own transpose
-                weight = diffusion * factor if recording else (diffusion * factor).detach()
-                (found,) = torch.autograd.grad(
-                    diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
-                )
-            else:
-                # a product with the Jacobian is the derivative of a product with its transpose
-                direction = field.product(diffusion, factor)
-                probe = torch.zeros_like(diffusion, requires_grad=True)
-                (back,) = torch.autograd.grad(diffusion, state, probe, create_graph=True, allow_unused=True)
-                found = None
-                if back is not None and back.requires_grad:
-                    (forward,) = torch.autograd.grad(
-                        back, probe, direction if recording else direction.detach(), create_graph=recording,
-                        allow_unused=True,
-                    )  # fmt: skip
-                    found = None if forward is None else forward.reshape(-1)
+            # entry i depends on entry i alone, so that the Jacobian is its own transpose
+            weight = diffusion * factor if recording else (diffusion * factor).detach()
+            found: Any = torch.autograd.grad(
+                diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
+            )[0]
         if found is None:
             found = torch.zeros_like(y)
         if not recording:

@@ -6,9 +6,12 @@ from nde.solvers.registry import suggestion
 from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.euler import EulerMaruyama
 from nde.solvers.sde.langevin import ALIGN, BAOAB, QUICSORT, UBU, ShOULD
+from nde.solvers.sde.log_ode import LogODE
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
 from nde.solvers.sde.reversible import ReversibleHeun
+from nde.solvers.sde.splitting import SplittingRungeKutta
+from nde.solvers.sde.splitting_tables import GENERAL_SHARK, SEA, SHARK, SLOW_RK, SPARK
 from nde.solvers.sde.srk import StochasticRungeKutta
 from nde.solvers.sde.srk_tables import SOSRA, SOSRA2, SOSRI, SOSRI2, SRA1, SRA3, SRIW1, SRIW2
 from nde.solvers.sde.stratonovich import EulerHeun, StratonovichRungeKutta
@@ -76,6 +79,7 @@ def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMe
         method = _METHODS[method, calculus]
     if not isinstance(method, SDEMethod):
         raise TypeError(f"method must be a name or an SDEMethod, but is a {type(method).__name__}.")
+    method = method.fitted(calculus, noise)
     if method.calculus != calculus:
         raise ValueError(
             f"method={method.name!r} converges to the {method.calculus} solution, but calculus={calculus!r}. {fitting}"
@@ -95,6 +99,7 @@ register_sde_method(ImplicitMilstein())
 for _name, _tableau in (("heun", HEUN), ("midpoint", MIDPOINT), ("ralston", RALSTON)):
     register_sde_method(StratonovichRungeKutta(_name, _tableau))
 register_sde_method(ReversibleHeun())
+register_sde_method(LogODE())
 for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosri2", SOSRI2)):
     register_sde_method(StochasticRungeKutta(_name, _sri))
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):
@@ -104,3 +109,8 @@ for _langevin in (QUICSORT(), ShOULD(), ALIGN(), UBU(), BAOAB()):
     register_sde_method(_langevin)
 for _name, _weak in (("dri1", DRI1), ("ri6", RI6)):
     register_sde_method(WeakRungeKutta(_name, _weak))
+for _name, _splitting in (("general_shark", GENERAL_SHARK), ("slow_rk", SLOW_RK), ("spark", SPARK)):
+    register_sde_method(SplittingRungeKutta(_name, _splitting))
+for _name, _splitting in (("sea", SEA), ("shark", SHARK)):
+    for _calculus in CALCULI:
+        register_sde_method(SplittingRungeKutta(_name, _splitting, _calculus))

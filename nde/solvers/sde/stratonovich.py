@@ -11,6 +11,8 @@ from torch import Tensor
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, plus, size_of
+from nde.solvers.sde.sums import weighted_sum
 from nde.solvers.tableau import ButcherTableau
 
 __all__ = ["EulerHeun", "StratonovichRungeKutta"]
@@ -31,7 +33,9 @@ class StratonovichRungeKutta(SDEMethod):
 
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
+    weak_order = 1.0
     error_order = 1
+    rows = True
 
     def __init__(self, name: str, tableau: ButcherTableau) -> None:
         self.name = name
@@ -40,14 +44,14 @@ class StratonovichRungeKutta(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        tableau, size = self.tableau, float(h)
+        tableau, size = self.tableau, size_of(h, y)
         noise = field.increment(t, h).w
         stages = [_change(field, t, size, y, noise)]
         for c, row in zip(tableau.c[1:], tableau.a, strict=True):
-            argument = y + _sum(row, stages)
+            argument = y + weighted_sum(row, stages)
             stages.append(_change(field, t + c * h, size, argument, noise))
-        errors = torch.stack([_sum(row, stages) for row in tableau.errors])
-        return StepResult(y + _sum(tableau.b, stages), None, errors, None, None)
+        errors = torch.stack([weighted_sum(row, stages) for row in tableau.errors])
+        return StepResult(y + weighted_sum(tableau.b, stages), None, errors, None, None)
 
 
 class EulerHeun(SDEMethod):
@@ -56,25 +60,19 @@ class EulerHeun(SDEMethod):
     name = "euler_heun"
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
+    weak_order = 1.0
+    rows = True
     source = "Gard (1988), Introduction to stochastic differential equations; Roberts (2012), arXiv:1210.0933"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
         noise = field.increment(t, h).w
-        drift, first = field(t, y), field.diffusion(t, y)
-        second = field.diffusion(t + h, y + field.product(first, noise))
-        y1 = torch.add(y, drift, alpha=float(h)) + field.product(first + second, 0.5 * noise)
+        first = field.product(field.diffusion(t, y), noise)
+        moved = plus(y, field(t, y), size_of(h, y))
+        second = field.product(field.diffusion(t + h, y + first), noise)
+        y1 = torch.add(moved, first + second, alpha=0.5)
         return StepResult(y1, None, None, None, None)
 
 
-def _change(field: SDEField, t: Scalar, h: float, y: Tensor, noise: Tensor) -> Tensor:
-    return torch.add(field.product(field.diffusion(t, y), noise), field(t, y), alpha=h)
-
-
-def _sum(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
-    terms = [(weight, stage) for weight, stage in zip(weights, stages, strict=False) if weight]
-    (weight, stage), *rest = terms
-    total = stage if weight == 1.0 else weight * stage
-    for weight, stage in rest:
-        total = torch.add(total, stage, alpha=weight)
-    return total
+def _change(field: SDEField, t: Scalar, h: Size, y: Tensor, noise: Tensor) -> Tensor:
+    return plus(field.product(field.diffusion(t, y), noise), field(t, y), h)

@@ -9,12 +9,17 @@ import torch
 class _Found(NamedTuple):
     w: torch.Tensor
     h: torch.Tensor
+    a: torch.Tensor | None
 
 
 class TablePath:
-    """Increments of a fine grid, summed: a path of its own, so that the tests of methods rest on no other code."""
+    """Increments of a fine grid, summed: a path of its own, so that the tests of methods rest on no other code.
 
-    def __init__(self, t0, t1, shape, cells, seed, dtype=torch.float64):
+    ``area`` says what the Levy area of a matrix of increments is: the "true" one of the path that is straight on each
+    cell, or "davie", a normal number of the right variance beside its mean given (w, h).
+    """
+
+    def __init__(self, t0, t1, shape, cells, seed, dtype=torch.float64, area="davie"):
         generator = torch.Generator().manual_seed(seed)
         self.t0, self.t1, self.shape, self.cells = t0, t1, tuple(shape), cells
         width = (t1 - t0) / cells
@@ -24,6 +29,7 @@ class TablePath:
         inside = math.sqrt(width**3 / 12) * torch.randn(cells, *shape, dtype=dtype, generator=generator)
         areas = width * (self.w[1:] + self.w[:-1]) / 2 + inside
         self.integral = torch.cat([torch.zeros(1, *shape, dtype=dtype), areas.cumsum(0)])
+        self.area, self.seed, self.double = area, seed, None
 
     def index(self, t):
         place = (t - self.t0) / (self.t1 - self.t0) * self.cells
@@ -34,7 +40,22 @@ class TablePath:
         i, j = self.index(s), self.index(t)
         width = (j - i) * (self.t1 - self.t0) / self.cells
         w = self.w[j] - self.w[i]
-        return _Found(w, (self.integral[j] - self.integral[i]) / width - self.w[i] - 0.5 * w)
+        h = (self.integral[j] - self.integral[i]) / width - self.w[i] - 0.5 * w
+        return _Found(w, h, self.levy_area_of(i, j, w, h, width) if len(self.shape) > 1 else None)
+
+    def levy_area_of(self, i, j, w, h, width):
+        if self.area == "true":
+            if self.double is None:  # of W_k dW_l from t0
+                increments = self.w.diff(dim=0)
+                middles = (self.w[1:] + self.w[:-1]) / 2
+                double = (middles.unsqueeze(-1) * increments.unsqueeze(-2)).cumsum(0)
+                self.double = torch.cat([torch.zeros_like(double[:1]), double])
+            found = self.double[j] - self.double[i] - self.w[i].unsqueeze(-1) * w.unsqueeze(-2)
+        else:
+            generator = torch.Generator().manual_seed(hash((self.seed, *sorted((i, j)))) % 2**63)
+            noise = torch.randn(*w.shape, w.shape[-1], dtype=w.dtype, generator=generator)
+            found = 2 * h.unsqueeze(-1) * w.unsqueeze(-2) + noise * width / math.sqrt(6)
+        return (found - found.mT) / 2
 
 
 class Case(NamedTuple):
@@ -44,7 +65,7 @@ class Case(NamedTuple):
     diffusion: object
     noise: str
     calculus: str
-    y0: float
+    y0: float | torch.Tensor
     exact: object  # of a path
     channels: int | None = None  # motions per row of two entries; None for diagonal noise
 
@@ -158,6 +179,38 @@ def additive(calculus):
         exact,
         3,
     )
+
+
+def bent():
+    """The additive equation in other coordinates: its motions commute and drive both entries, its drift does not.
+
+    ``y = (2 sinh(x_1 / 2 + sin(x_2) / 4), x_2)``, in the Stratonovich sense.
+    """
+    straight = additive("stratonovich")
+
+    def flat(y):
+        return torch.stack([2 * torch.asinh(y[..., 0] / 2) - 0.5 * torch.sin(y[..., 1]), y[..., 1]], -1)
+
+    def slopes(y):
+        outer = torch.sqrt(1 + y[..., 0] ** 2 / 4)
+        return outer, 0.5 * outer * torch.cos(y[..., 1])
+
+    def drift(t, y):
+        first, second = straight.drift(t, flat(y)).unbind(-1)
+        one, other = slopes(y)
+        return torch.stack([one * first + other * second, second], -1)
+
+    def diffusion(t, y):
+        first, second = straight.diffusion(t, y).unbind(-2)
+        one, other = slopes(y)
+        return torch.stack([one.unsqueeze(-1) * first + other.unsqueeze(-1) * second, second], -2)
+
+    def exact(path):
+        x = straight.exact(path)
+        return torch.stack([2 * torch.sinh(x[..., 0] / 2 + torch.sin(x[..., 1]) / 4), x[..., 1]], -1)
+
+    start = torch.tensor([2 * math.sinh(0.5 + 0.25 * math.sin(1)), 1.0], dtype=torch.float64)
+    return Case(drift, diffusion, "commutative", "stratonovich", start, exact, 3)
 
 
 def _general(calculus):

@@ -79,9 +79,17 @@ def test_discrete_gradients_are_the_direct_ones_and_those_of_finite_differences(
     assert gradcheck(outputs, leaves(), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["milstein", "sriw1"])
-def test_second_derivatives_are_those_of_finite_differences(method) -> None:
-    assert gradgradcheck(lambda *inputs: solve(*inputs, "ito", "diagonal", method, "discrete").y1, leaves(), atol=1e-5)
+@pytest.mark.parametrize(
+    ("calculus", "noise", "method"),
+    [
+        ("ito", "diagonal", "milstein"),
+        ("ito", "diagonal", "sriw1"),
+        ("stratonovich", "general", "log_ode"),
+        ("stratonovich", "general", "spark"),
+    ],
+)
+def test_second_derivatives_are_those_of_finite_differences(calculus, noise, method) -> None:
+    assert gradgradcheck(lambda *inputs: solve(*inputs, calculus, noise, method, "discrete").y1, leaves(), atol=1e-5)
 
 
 def test_a_module_and_what_the_diffusion_captures_get_gradients() -> None:

@@ -17,14 +17,14 @@ CELLS = 256
 
 
 def slope(case, method, path, **options):
-    errors = []
+    errors, target = [], case.exact(path)
     for steps in STEPS:
-        y0 = torch.full(case.shape(path), case.y0, dtype=torch.float64)
+        y0 = torch.as_tensor(case.y0, dtype=torch.float64).expand(case.shape(path)).clone()
         solution = nde.solve_sde(
             case.drift, case.diffusion, y0, (path.t0, path.t1), noise=case.noise, calculus=case.calculus, method=method,
             path=path, controller=nde.FixedStep((path.t1 - path.t0) / steps), **options,
         )  # fmt: skip
-        errors.append(float((solution.y1 - case.exact(path)).square().mean().sqrt()))
+        errors.append(float((solution.y1 - target).square().mean().sqrt()))
     return -numpy.polyfit(numpy.log(STEPS), numpy.log(errors), 1)[0]
 
 

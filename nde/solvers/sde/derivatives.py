@@ -1,0 +1,46 @@
+"""Derivatives of a matrix of diffusions along directions of the state, for steps that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nde.solvers.method import Scalar
+from nde.solvers.sde.field import SDEField
+
+__all__ = ["diffusion_and_derivative"]
+
+
+def diffusion_and_derivative(field: SDEField, t: Scalar, y: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return the diffusion and its derivative along a direction, both differentiable where gradients are recorded.
+
+    Args:
+        field: A field whose diffusion is a matrix for each row.
+        t: Time.
+        y: Flat state, shape ``(size,)``.
+
+    Returns:
+        The diffusion, shape ``(*state shape, m)``, and a function that takes a direction of shape ``(size,)`` and
+        returns the derivative, in the diffusion's shape; each call costs one backward pass.
+    """
+    recording = torch.is_grad_enabled()
+    back: Tensor | None = None
+    with torch.enable_grad():
+        state = y if recording and y.requires_grad else y.detach().requires_grad_()
+        diffusion = field.diffusion(t, state)
+        probe = torch.zeros_like(diffusion, requires_grad=True)
+        if diffusion.requires_grad:
+            # a product with the Jacobian is the derivative of a product with its transpose
+            (back,) = torch.autograd.grad(diffusion, state, probe, create_graph=True, allow_unused=True)
+
+    def along(direction: Tensor) -> Tensor:
+        if back is None or not back.requires_grad:
+            return torch.zeros_like(probe)
+        (found,) = torch.autograd.grad(
+            back, probe, direction, create_graph=recording, retain_graph=True, allow_unused=True
+        )
+        return torch.zeros_like(probe) if found is None else found
+
+    return (diffusion if recording else diffusion.detach()), along
