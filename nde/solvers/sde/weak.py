@@ -16,6 +16,8 @@ from torch import Tensor
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
+from nde.solvers.sde.sums import weighted_sum
 from nde.solvers.sde.weak_tableau import WeakTableau
 
 __all__ = ["WeakRungeKutta", "discrete_noise"]
@@ -40,6 +42,7 @@ class WeakRungeKutta(SDEMethod):
     calculus = "ito"
     strong_orders: ClassVar[Mapping[str, float | None]] = dict.fromkeys(NOISE_TYPES)
     weak_order = 2.0
+    rows = True
 
     def __init__(self, name: str, tableau: WeakTableau) -> None:
         self.name = name
@@ -48,15 +51,16 @@ class WeakRungeKutta(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        tableau, size = self.tableau, float(h)
-        root = math.sqrt(size)
-        three, two = discrete_noise(field.increment(t, h).w, root)
-        square = (three.square() - size) * (0.5 / root)  # I_kk / sqrt(h)
-        stages = _Stages(tableau, field, t, size, y, three)
+        tableau, size, w = self.tableau, size_of(h, y), field.increment(t, h).w
+        length = wide(length_of(size), w)
+        root = root_of(length)
+        three, two = discrete_noise(w, root)
+        square = (three.square() - length) * (0.5 / root)  # I_kk / sqrt(h)
+        stages = _Stages(tableau, field, t, h, y, three)
         y1 = y
         for stage in range(len(tableau.alpha)):
             stages.add(stage)
-            y1 = torch.add(y1, stages.drifts[stage], alpha=tableau.alpha[stage] * size)
+            y1 = plus(y1, stages.drifts[stage], tableau.alpha[stage] * size)
             weight = tableau.beta1[stage] * three + tableau.beta2[stage] * square
             y1 = y1 + field.product(stages.diffusions[stage], weight)
         if stages.together:  # the other terms cancel
@@ -65,7 +69,7 @@ class WeakRungeKutta(SDEMethod):
         for stage, row in enumerate(tableau.b2):
             matrix = stages.diffusions[0]
             if stage:
-                offsets = torch.matmul(_combined(row, stages.diffusions), mixed)
+                offsets = torch.matmul(weighted_sum(row, stages.diffusions), mixed)
                 matrix = _by_columns(field, t, y, offsets)
             y1 = y1 + field.product(matrix, tableau.beta3[stage] * three + tableau.beta4[stage] * root)
         return StepResult(y1, None, None, None, None)
@@ -81,8 +85,9 @@ class _Stages:
         diffusions: Diffusion of each stage; the k-th column is that at the k-th column's own state.
     """
 
-    def __init__(self, tableau: WeakTableau, field: SDEField, t: Scalar, h: float, y: Tensor, noise: Tensor) -> None:
+    def __init__(self, tableau: WeakTableau, field: SDEField, t: Scalar, h: Scalar, y: Tensor, noise: Tensor) -> None:
         self.tableau, self.field, self.t, self.h, self.y, self.noise = tableau, field, t, h, y, noise
+        self.size = size_of(h, y)
         self.together = field.channels in (None, 1) or field.noise == "additive"
         self.drifts: list[Tensor] = []
         self.diffusions: list[Tensor] = []
@@ -113,20 +118,20 @@ class _Stages:
         if field.noise == "additive":
             return field.diffusion(time, self.y)
         state = self._moved(self.tableau.a1[stage - 1])
-        spread = math.sqrt(self.h) * _combined(self.tableau.b1[stage - 1], self.diffusions)
+        spread, root = weighted_sum(self.tableau.b1[stage - 1], self.diffusions), root_of(length_of(self.size))
         if self.together:
-            return field.diffusion(time, state + field.product(spread, torch.ones_like(self.noise)))
-        return _by_columns(field, time, state, spread)
+            return field.diffusion(time, state + field.product(spread, filled(self.noise, root)))
+        return _by_columns(field, time, state, spread * wide(root, spread))
 
     def _moved(self, weights: Sequence[float]) -> Tensor:
         state = self.y
         for weight, drift in zip(weights, self.drifts, strict=True):
             if weight:
-                state = torch.add(state, drift, alpha=weight * self.h)
+                state = plus(state, drift, weight * self.size)
         return state
 
 
-def discrete_noise(w: Tensor, root: float) -> tuple[Tensor, Tensor]:
+def discrete_noise(w: Tensor, root: Size) -> tuple[Tensor, Tensor]:
     """Return three-point and two-point variables made from increments of a Brownian path.
 
     The first is ``sqrt(3) root`` or its negative with probability 1/6 each, and zero otherwise: its moments up to the
@@ -135,16 +140,16 @@ def discrete_noise(w: Tensor, root: float) -> tuple[Tensor, Tensor]:
 
     Args:
         w: Increments, of variance ``root^2``.
-        root: Square root of the step.
+        root: Square root of the step: a number, or a tensor that broadcasts to the increments.
     """
     size = w.abs() / root
     far = size > _SIXTH
     three = torch.where(far, w.sign() * (math.sqrt(3) * root), 0.0)
-    outer = size > torch.where(far, _TWELFTH, _THIRD).to(w.dtype)
-    return three.to(w.dtype), torch.where(outer, root, -root).to(w.dtype)
+    outer = torch.where(far, size > _TWELFTH, size > _THIRD)
+    return three, (2.0 * outer.to(w.dtype) - 1.0) * root
 
 
-def _mixed(three: Tensor, two: Tensor, root: float) -> Tensor:
+def _mixed(three: Tensor, two: Tensor, root: Size) -> Tensor:
     """Return ``I_kl / sqrt(h)`` at ``[..., l, k]``, shape ``(..., m, m)``; zero where ``k`` is ``l``.
 
     ``I_kl`` is half of ``I_k I_l - V_kl`` for ``k < l``, and of ``I_k I_l + V_lk`` for ``k > l``, with two-point
@@ -154,18 +159,10 @@ def _mixed(three: Tensor, two: Tensor, root: float) -> Tensor:
     """
     products = three.unsqueeze(-1) * three.unsqueeze(-2)
     pairs = two.unsqueeze(-1) * two.unsqueeze(-2)
-    return (0.5 / root) * (torch.triu(products + pairs, 1) + torch.tril(products - pairs, -1))
+    return (0.5 / wide(root, products)) * (torch.triu(products + pairs, 1) + torch.tril(products - pairs, -1))
 
 
 def _by_columns(field: SDEField, t: Scalar, y: Tensor, offsets: Tensor) -> Tensor:
     """Return the matrix whose k-th column is that of the diffusion at ``y`` plus the k-th offset."""
-    columns = [field.diffusion(t, y + offset.reshape(-1))[..., k] for k, offset in enumerate(offsets.unbind(-1))]
+    columns = [field.diffusion(t, y + offset.reshape(y.shape))[..., k] for k, offset in enumerate(offsets.unbind(-1))]
     return torch.stack(columns, -1)
-
-
-def _combined(weights: Sequence[float], matrices: Sequence[Tensor]) -> Tensor:
-    total = torch.zeros_like(matrices[0])
-    for weight, matrix in zip(weights, matrices, strict=True):
-        if weight:
-            total = torch.add(total, matrix, alpha=weight)
-    return total

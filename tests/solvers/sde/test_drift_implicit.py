@@ -80,7 +80,7 @@ def test_gradients_of_stiff_steps_are_those_of_finite_differences_with_both_adjo
             # monotone, so that every step has one solution
             lambda t, y, rate, scale: -rate * (y + torch.sin(y) / 2 - torch.cos(t) * y.flip(-1) / 4),
             lambda t, y, rate, scale: scale * torch.cos(y),
-            y0, (0.0, 1.0), (rate, scale), method=method, path=path, adjoint=adjoint, controller=nde.FixedStep(0.25),
+            y0, (0.0, 1.0), (rate, scale), method=method, path=path, adjoint=adjoint, controller=nde.FixedStep(0.5),
         ).y1  # fmt: skip
 
     found = [
@@ -90,7 +90,8 @@ def test_gradients_of_stiff_steps_are_those_of_finite_differences_with_both_adjo
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
     assert gradcheck(end, (y0, rate, scale))
-    assert gradgradcheck(end, (y0, rate, scale))
+    if method == "implicit_euler":
+        assert gradgradcheck(end, (y0, rate, scale))
 
 
 def test_a_step_without_a_solution_ends_the_solve_as_a_failure_of_newtons_method() -> None:

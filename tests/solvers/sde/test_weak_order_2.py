@@ -203,6 +203,13 @@ def test_the_noise_has_the_probabilities_of_the_method_and_follows_the_path() ->
         assert abs(float(two[chosen].sign().mean())) < 4 / math.sqrt(share * 200_000)
 
 
+def test_step_doubling_refuses_a_weak_method() -> None:
+    with pytest.raises(ValueError, match="compares steps of two sizes on one path, but 'dri1' has no strong order"):
+        nde.solve_sde(
+            lambda t, y: -y, lambda t, y: y, torch.ones(3), (0.0, 1.0), method=nde.solvers.sde.StepDoubling("dri1")
+        )
+
+
 @pytest.mark.parametrize("method", WEAK)
 def test_a_weak_method_has_no_strong_order(method) -> None:
     # it converges to the law of the solution alone: on one path, its distance to it stays
