@@ -15,7 +15,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.solve import finished
-from nde.solvers.controllers import Controller
+from nde.solvers.controllers import Controller, PIController
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import whole
 from nde.solvers.sde.field import Path
@@ -77,7 +77,8 @@ def solve_langevin(
         path: The Brownian path, of the shape of ``x0``; None for a new one.
         seed: Seed of the new path; None to draw one from torch's global generator.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`, for the state ``(x, v)``.
-        controller: Step-size controller. Methods without an error estimate need `FixedStep` or `StepTo`.
+        controller: Step-size controller; by default `PIController`. Methods without an error estimate need `FixedStep`
+            or `StepTo`, or to be doubled: ``method=nde.solvers.sde.StepDoubling("quicsort")``.
         adjoint: ``"discrete"`` or ``"direct"``; see `nde.solve_ode`. Both differentiate ``x0``, ``v0``, ``gamma``,
             ``u``, ``args`` and whatever the gradient captures.
         max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
@@ -104,6 +105,8 @@ def solve_langevin(
     absolute = validation.check_tolerance(atol, "atol", structure)
     validation.check_limits(max_steps, dt_min, dt_max)
     no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
+    if controller is None and chosen.error_order is not None:
+        controller = PIController()
     control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if isinstance(chosen_adjoint, BacksolveAdjoint):

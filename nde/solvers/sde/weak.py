@@ -29,10 +29,10 @@ _THIRD, _SIXTH, _TWELFTH = 0.4307272992954576, 0.9674215661017014, 1.38299412710
 class WeakRungeKutta(SDEMethod):
     """A method of weak order 2: expectations of functions of the solution converge with order 2.
 
-    It has no strong order: its solutions do not come nearer to those of the path, only their law does, and it has none
-    of the variance reduction that comparing two step sizes on one path gives. Where several motions drive each row of
-    the state, a step evaluates the diffusion ``4 m + 1`` times; three times where the noise is diagonal (``g_i`` may
-    then depend on ``y_i`` alone), scalar or additive.
+    It has no strong order: with shorter steps the law of its solutions comes nearer to that of the equation, but on one
+    path they stay apart, so that errors can neither be measured nor estimated path by path. Where several motions drive
+    each row of the state, a step evaluates the diffusion ``4 m + 1`` times; three times where the noise is diagonal
+    (``g_i`` may then depend on ``y_i`` alone), scalar or additive.
 
     Args:
         name: Name of the method.
@@ -154,8 +154,8 @@ def _mixed(three: Tensor, two: Tensor, root: Size) -> Tensor:
 
     ``I_kl`` is half of ``I_k I_l - V_kl`` for ``k < l``, and of ``I_k I_l + V_lk`` for ``k > l``, with two-point
     variables of size ``h`` (Kloeden, Platen 1992, 14.2). They are products ``two_k two_l``, which are uncorrelated in
-    pairs: weak order 2 asks for no more. With ``sqrt(h) two_k`` for all ``l``, ``I_12`` and ``I_13`` were correlated,
-    and the order with three motions that do not commute was 1.
+    pairs: weak order 2 asks for no more. With ``sqrt(h) two_k`` for all ``l``, ``I_12`` and ``I_13`` would be
+    correlated, and the order with three motions that do not commute would be 1.
     """
     products = three.unsqueeze(-1) * three.unsqueeze(-2)
     pairs = two.unsqueeze(-1) * two.unsqueeze(-2)

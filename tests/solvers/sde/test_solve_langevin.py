@@ -107,6 +107,21 @@ def test_tighter_tolerances_take_more_steps_and_come_nearer_to_a_fine_solve_on_t
     assert errors[0] > 2 * errors[1] > 4 * errors[2] and steps[0] < steps[1] < steps[2]
 
 
+def test_step_doubling_gives_every_method_steps_of_its_own() -> None:
+    fine = torch.cat(solve(path=PATH, controller=nde.FixedStep(2.0**-8)).y1)
+    for method in METHODS:
+        if method == "align":
+            continue
+        solution = solve(method=nde.solvers.sde.StepDoubling(method), path=PATH, controller=None, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(torch.cat(solution.y1), fine, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_adaptive_steps_on_new_paths(seed) -> None:
+    solution = solve(method="align", controller=None, seed=seed)
+    assert solution.success and bool(torch.cat(solution.y1).isfinite().all())
+
+
 def test_states_are_positions_and_velocities_and_a_seed_fixes_them() -> None:
     solution = solve(seed=3)
     xs, vs = solution.ys
@@ -123,7 +138,15 @@ def test_evaluations_of_the_gradient(method, count) -> None:
 def test_a_gradient_that_stops_being_finite_ends_the_solve_with_what_was_computed() -> None:
     solution = solve(gradient=lambda t, x: torch.where(t > 0.6, torch.nan, x), throw=False, path=PATH)
     assert solution.status is nde.Status.NON_FINITE and solution.t1 == 0.5
+    assert solution.failure.source.startswith("the gradient, evaluated at t = 0.6")
     assert bool(solution.ys[0][1].isfinite().all())
+
+
+def test_a_gradient_that_is_not_finite_at_the_beginning_is_named() -> None:
+    options = {"method": "align", "controller": None, "throw": False, "path": PATH}
+    solution = solve(gradient=lambda t, x: torch.nan * x, **options)
+    assert solution.status is nde.Status.NON_FINITE and solution.t1 == 0.0
+    assert "evaluated at t = 0" in solution.failure.source
 
 
 @pytest.mark.parametrize(

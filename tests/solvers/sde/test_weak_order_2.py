@@ -1,5 +1,6 @@
 """Methods of weak order 2: expectations over all branches of a step, computed exactly, without any sampling."""
 
+import dataclasses
 import itertools
 import math
 
@@ -12,6 +13,7 @@ import nde
 from nde.solvers.sde import find_sde_method, sde_method_names
 from nde.solvers.sde.field import Increment
 from nde.solvers.sde.weak import discrete_noise
+from nde.solvers.sde.weak_tableau import RI6
 
 WEAK = ["dri1", "ri6"]
 # an increment in each cell of the discrete noise, and its probability; their variance is 1
@@ -201,6 +203,21 @@ def test_the_noise_has_the_probabilities_of_the_method_and_follows_the_path() ->
         # four standard deviations of a share of 200,000, and of a mean of as many signs
         assert float(chosen.double().mean()) == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 200_000))
         assert abs(float(two[chosen].sign().mean())) < 4 / math.sqrt(share * 200_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": (1.0, 0.0)}, "beta1 must have 2 entries, like alpha, but has 3"),
+        ({"alpha": (1.0, 1.0, 0.0)}, "alpha must sum to 1, but sums to 2.0"),
+        ({"beta4": (0.0, 1.0, 0.0)}, "beta4 must sum to 0, but sums to 1.0"),
+        ({"a1": ((1.0,), (1.0,))}, r"a1 must have rows of 1 to 2 entries, but has rows of \[1, 1\]"),
+        ({"b2": ((1.0, 0.0, 0.0),) * 3}, "b2 must have 3 rows of 3 entries, the first of zeros"),
+    ],
+)
+def test_inconsistent_tables_are_refused(change, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RI6, **change)
 
 
 def test_step_doubling_refuses_a_weak_method() -> None:
