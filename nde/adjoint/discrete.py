@@ -36,6 +36,7 @@ from nde.solvers.replay import AutogradReverser
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
+from nde.solvers.step_tapes import StepGraph, TapingMethod
 from nde.solvers.tape import StepTape, TapingField
 from nde.solvers.time_axis import TimeAxis
 from nde.solvers.transforms import is_batched, transforms_active
@@ -62,7 +63,7 @@ class _Replay:
     through: bool
     tape_memory: int
     record: Record = field(default_factory=Record)
-    tapes: dict[int, StepTape] = field(default_factory=dict)
+    tapes: dict[int, StepTape] | dict[int, StepGraph] = field(default_factory=dict)
     stats: Stats = field(default_factory=lambda: Stats(0, 0, 0))
 
 
@@ -112,12 +113,16 @@ class _JoinToTape(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, replay: _Replay, y0: Tensor, ts: Tensor, *captured: Tensor) -> tuple[Tensor | None, ...]:
         problem, field = replay.problem, replay.problem.field
-        if problem.method.uses_tapes:
-            field = TapingField(field, captured, ts.requires_grad, replay.tape_memory)
-        taped = dataclasses.replace(problem, field=field)
+        method: Any = problem.method
+        taping: TapingField | TapingMethod | None = None
+        if method.uses_tapes:
+            taping = field = TapingField(field, captured, ts.requires_grad, replay.tape_memory)
+        elif method.keeps_step_tapes and not ts.requires_grad:
+            taping = method = TapingMethod(method, captured, replay.tape_memory)
+        taped = dataclasses.replace(problem, field=field, method=method)
         outputs, record = make_record(taped, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
         replay.record = record
-        replay.tapes = field.tapes() if isinstance(field, TapingField) else {}
+        replay.tapes = {} if taping is None else taping.tapes(outputs.y1)
         replay.stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
         ctx.replay = replay
         ctx.set_materialize_grads(False)

@@ -16,7 +16,6 @@ from torch import Tensor
 from nde.solvers.field import VectorField
 from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.rows.buffer import Readings
-from nde.solvers.tape import StepTape
 
 __all__ = ["Method", "Reversal", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
 
@@ -107,12 +106,13 @@ class StepReverser(Protocol):
     gradients: list[Tensor | None]
 
     def pull(
-        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
+        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: Any
     ) -> tuple[Tensor, TimeCotangents | None]:
         """Return the cotangents of ``y`` and of the times, given those of the step's outputs.
 
         The cotangent of the carry that this step handed to the next one is kept by the reverser itself. Where the
-        forward pass kept the step's ``tape``, its evaluations need not be made again.
+        forward pass kept the step's ``tape`` (a `StepTape` or a `StepGraph`; None if not), its evaluations need not be
+        made again.
         """
         ...
 
@@ -134,6 +134,8 @@ class Method(ABC):
         carry_is_function_of_state: Whether ``carry`` equals ``start(field, t, y)`` of the step's end, so that a record
             need not store it.
         uses_tapes: Whether its reverser can use the tapes of evaluations that the forward pass kept.
+        keeps_step_tapes: Whether the tapes of whole steps serve instead; for methods without a reverser whose carry is
+            None or not a function of the state.
         rows: Whether `step` and `interpolate` also take one row per sample: ``y`` of shape ``(n, m)``, times, sizes and
             thetas of shape ``(n, 1)``.
         source: Where it was published.
@@ -147,6 +149,7 @@ class Method(ABC):
     stability: float | None = None
     carry_is_function_of_state: bool = True
     uses_tapes: bool = False
+    keeps_step_tapes: bool = False
     rows: bool = False
     source: str = ""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nde.solvers.method import Method, Reversal, StepCotangents, TimeCotangents
 from nde.solvers.norms import Quotient
+from nde.solvers.step_tapes import StepGraph, detached
 from nde.solvers.tape import StepTape
 
 __all__ = ["AutogradReverser", "accumulate"]
@@ -42,22 +43,32 @@ class AutogradReverser:
         self._first: tuple[float, Tensor] | None = None
 
     def pull(
-        self, t: float, h: float, y: Tensor, y1: Tensor, carry: Any, cotangents: StepCotangents, tape: StepTape | None
+        self,
+        t: float,
+        h: float,
+        y: Tensor,
+        y1: Tensor,
+        carry: Any,
+        cotangents: StepCotangents,
+        tape: StepTape | StepGraph | None,
     ) -> tuple[Tensor, TimeCotangents | None]:
         """See `StepReverser.pull`."""
         method, field, norm = self.method, self.reversal.field, self.reversal.norm
         with torch.enable_grad():
-            state = y.detach().requires_grad_()
             time, size = (_leaf(t, y), _leaf(h, y)) if self.reversal.with_times else (t, h)
             thetas: list[Any] = list(cotangents.thetas)
             if self.reversal.with_times:
                 thetas = [_leaf(theta, y) for theta in thetas]
-            if method.carry_is_function_of_state:
-                carry_leaves: list[Tensor] = []
-                carry = method.start(field, time, state)
+            if isinstance(tape, StepGraph):
+                state, carry_leaves, result = tape.state, list(tape.carry), tape.result
             else:
-                carry, carry_leaves = _detached(carry)
-            result = method.step(field, time, size, state, carry)
+                state = y.detach().requires_grad_()
+                if method.carry_is_function_of_state:
+                    carry_leaves = []
+                    carry = method.start(field, time, state)
+                else:
+                    carry, carry_leaves = detached(carry)
+                result = method.step(field, time, size, state, carry)
             pairs: list[tuple[Tensor | None, Tensor | None]] = [(result.y1, cotangents.y1)]
             if cotangents.ratio is not None and result.errors is not None:
                 ratio = norm.ratio(result.errors, state, result.y1)
@@ -126,10 +137,3 @@ def _tensors(carry: Any) -> list[Tensor]:
     if carry is None:
         return []
     return [carry] if isinstance(carry, Tensor) else list(carry)
-
-
-def _detached(carry: Any) -> tuple[Any, list[Tensor]]:
-    leaves = [tensor.detach().requires_grad_() for tensor in _tensors(carry)]
-    if carry is None or isinstance(carry, Tensor):
-        return (leaves[0] if leaves else None), leaves
-    return type(carry)(leaves), leaves

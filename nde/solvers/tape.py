@@ -7,15 +7,18 @@ amount of memory would be waste: `TapingField` keeps those of the most recent st
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from nde.solvers.field import VectorField
 
-__all__ = ["Evaluation", "StepTape", "TapingField", "evaluate"]
+__all__ = ["Evaluation", "StepTape", "TapingField", "evaluate", "measured"]
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +97,11 @@ class TapingField(VectorField):
 
     def _measured(self, t: float, y: Tensor) -> tuple[Evaluation, int]:
         """Evaluate, and return the bytes that the tape holds."""
-        known = {tensor.untyped_storage().data_ptr() for tensor in self._captured}
-        sizes: dict[int, int] = {}
-
-        def note(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in known:
-                sizes[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            evaluation = evaluate(self._field, t, y, self._with_times)
-        note(evaluation.argument)
-        note(evaluation.value)
-        return evaluation, sum(sizes.values())
+        return measured(
+            lambda: evaluate(self._field, t, y, self._with_times),
+            lambda evaluation: (evaluation.argument, evaluation.value),
+            self._captured,
+        )
 
     def take(self) -> Sequence[Evaluation]:
         """See `VectorField.take`."""
@@ -128,9 +122,30 @@ class TapingField(VectorField):
             self._room += (len(oldest.stages) + len(oldest.extra)) * self._size
         self._count += 1
 
-    def tapes(self) -> dict[int, StepTape]:
-        """Hand over the tapes that were kept, by the index of their step."""
+    def tapes(self, y1: Tensor) -> dict[int, StepTape]:
+        """Hand over the tapes that were kept, by the index of their step, given the state that was reached."""
         tapes = dict(self._steps)
         self._steps.clear()
         self._end = None
         return tapes
+
+
+def measured(
+    make: Callable[[], _Value], holds: Callable[[_Value], Iterable[Tensor]], captured: Sequence[Tensor]
+) -> tuple[_Value, int]:
+    """Return what is made, and the bytes that its tape holds besides captured tensors."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in captured}
+    sizes: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            # of a large storage that many steps share, its part; of an expanded tensor, what is there
+            sizes[tensor.data_ptr()] = min(storage.nbytes(), tensor.nbytes)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        made = make()
+    for tensor in holds(made):
+        note(tensor)
+    return made, sum(sizes.values())

@@ -41,6 +41,7 @@ class SDEMethod(Method):
     weak_order: float | None = None
     levy_area: str = "none"
     stages_inside: bool = True
+    keeps_step_tapes = True
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:

@@ -73,7 +73,7 @@ def test_a_path_of_ones_own_without_an_area_is_named() -> None:
 
 
 def test_a_state_without_a_batch_axis_is_named() -> None:
-    with pytest.raises(ValueError, match=r"y0 must have a batch axis with method='log_ode'.*\(2,\).*unsqueeze"):
+    with pytest.raises(ValueError, match=r"y0 must have a batch axis with method='log_ode'.*shape \(3,\).*unsqueeze"):
         solve(None, y0=Y0[0])
 
 
