@@ -64,6 +64,7 @@ class ALIGN(LangevinMethod):
     levy_area = "space-time"
     error_order = 2
     reuses_gradient = True
+    carry_is_function_of_state = False  # it is, but to keep it is cheaper than to evaluate it once more
     source = _SHIFTED + ", definition 4.2, with the force as a line"
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
@@ -88,6 +89,7 @@ class ShOULD(LangevinMethod):
     strong_orders: ClassVar[Mapping[str, float]] = {"langevin": 3.0}
     levy_area = "space-time-time"
     reuses_gradient = True
+    carry_is_function_of_state = False  # it is, but to keep it is cheaper than to evaluate it once more
     source = _SHIFTED + ", definition 7.1"
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
@@ -177,6 +179,7 @@ class BAOAB(LangevinMethod):
     strong_orders: ClassVar[Mapping[str, float]] = {"langevin": 1.0}
     weak_order = 2.0
     reuses_gradient = True
+    carry_is_function_of_state = False  # it is, but to keep it is cheaper than to evaluate it once more
     source = "Leimkuhler, Matthews (2013), Appl. Math. Res. Express 2013"
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
