@@ -1,7 +1,7 @@
 """Methods for the underdamped Langevin equation, which integrate friction and noise exactly.
 
-A state is the positions followed by the velocities. In the formulas, ``z`` is the friction times the step, and the
-averages are those of `nde.solvers.sde.langevin_weights`.
+A state is the positions followed by the velocities. Weights that depend on the friction and the step are those of
+`nde.solvers.sde.langevin_weights`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from nde.solvers.sde.method import SDEMethod
 __all__ = ["ALIGN", "BAOAB", "QUICSORT", "UBU", "LangevinMethod", "ShOULD"]
 
 _SHIFTED = "Foster, Lyons, Oberhauser (2021), The shifted ODE method for underdamped Langevin MCMC, arXiv:2101.03446"
+# nodes of Gauss's rule
+_LEFT, _RIGHT = 0.5 - math.sqrt(3) / 6, 0.5 + math.sqrt(3) / 6
 
 
 class LangevinMethod(SDEMethod):
@@ -69,15 +71,12 @@ class ALIGN(LangevinMethod):
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """See `LangevinMethod.step_langevin`."""
-        gamma, u, rho = field.rates()
-        z = gamma * h
-        of_x, of_v = _noise(field, t, h, gamma, x)
-        first, second = first_average(z), second_average(z)
-        x1 = x + _at(x, h * first) * v - _at(x, u * h * h * second) * carry + _at(x, rho) * of_x
+        u, (of_x, of_v) = field.rates().u, _noise(field, t, h)
+        first, second = field.weight(first_average, h), field.weight(second_average, h)
+        x1 = x + h * first * v - u * h * h * second * carry + of_x
         ahead = field.gradient(t + h, x1)
-        pull = _at(x, u * h * (first - second)) * carry + _at(x, u * h * second) * ahead
-        v1 = _at(x, decay(z)) * v - pull + _at(x, rho) * of_v
-        error = _at(x, u * h * second) * (carry - ahead)
+        v1 = field.weight(decay, h) * v - u * h * (first - second) * carry - u * h * second * ahead + of_v
+        error = u * h * second * (carry - ahead)
         errors = torch.cat([torch.zeros_like(error), error]).unsqueeze(0)
         return StepResult(torch.cat([x1, v1]), ahead, errors, None, None)
 
@@ -89,25 +88,24 @@ class ShOULD(LangevinMethod):
     strong_orders: ClassVar[Mapping[str, float]] = {"langevin": 3.0}
     levy_area = "space-time-time"
     reuses_gradient = True
-    carry_is_function_of_state = False  # it is, but to keep it is cheaper than to evaluate it once more
+    carry_is_function_of_state = False
     source = _SHIFTED + ", definition 7.1"
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """See `LangevinMethod.step_langevin`."""
-        gamma, u, rho = field.rates()
-        z = gamma * h
-        before, level, _ = _line(field, t, h, rho, v)
-        shifted = v + before
-        of_x, of_v = _noise(field, t, h, gamma, x)
-        force = _at(x, u * h) * carry
-        half = x + _at(x, 0.5 * h * first_average(z / 2)) * shifted
-        half = half + _at(x, 0.25 * h * second_average(z / 2)) * (level - force)
-        middle = _at(x, u * h) * field.gradient(t + 0.5 * h, half)
-        x1 = x + _at(x, h * first_average(z)) * v + _at(x, rho) * of_x
-        x1 = x1 - _at(x, h * second_average(z) / 3) * (force + 2 * middle)
+        kick = field.rates().u * h
+        before, level, _ = _line(field, t, h)
+        of_x, of_v = _noise(field, t, h)
+        half = 0.5 * h
+        middle = x + half * field.weight(first_average, half) * (v + before)
+        middle = middle + 0.5 * half * field.weight(second_average, half) * (level - kick * carry)
+        inside = field.gradient(t + half, middle)
+        x1 = x + h * field.weight(first_average, h) * v + of_x
+        x1 = x1 - kick * h * field.weight(second_average, h) * (carry + 2 * inside) / 3
         ahead = field.gradient(t + h, x1)
-        pull = _at(x, decay(z) / 6) * force + _at(x, decay(z / 2) * (2 / 3)) * middle + _at(x, u * h / 6) * ahead
-        v1 = _at(x, decay(z)) * v - pull + _at(x, rho) * of_v
+        whole = field.weight(decay, h)
+        force = (whole * carry + 4 * field.weight(decay, half) * inside + ahead) / 6
+        v1 = whole * v - kick * force + of_v
         return StepResult(torch.cat([x1, v1]), ahead, None, None, None)
 
 
@@ -121,26 +119,23 @@ class QUICSORT(LangevinMethod):
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """See `LangevinMethod.step_langevin`."""
-        gamma, u, rho = field.rates()
-        z = gamma * h
-        left, right = 0.5 - math.sqrt(3) / 6, 0.5 + math.sqrt(3) / 6
-        before, level, after = _line(field, t, h, rho, v)
+        kick = field.rates().u * h
+        before, level, after = _line(field, t, h)
         shifted = v + before
 
         def free(share: float) -> tuple[Tensor, Any]:
             """Return positions after a share of the step without force, and by how much a velocity moves them."""
-            travel = _at(x, share * h * first_average(share * z))
-            return x + travel * shifted + _at(x, share**2 * h * second_average(share * z)) * level, travel
+            part = share * h
+            travel = part * field.weight(first_average, part)
+            return x + travel * shifted + share * part * field.weight(second_average, part) * level, travel
 
-        at_left, by_left = free(left)
-        at_right, by_right = free(right)
-        at_end, _ = free(1.0)
-        scale = _at(x, u * h)
-        one = scale * field.gradient(t + left * h, at_left)
-        other = scale * field.gradient(t + right * h, at_right - _at(x, h / 3 * first_average(z / 3)) * one)
+        (at_left, by_left), (at_right, by_right), (at_end, _) = free(_LEFT), free(_RIGHT), free(1.0)
+        one = kick * field.gradient(t + _LEFT * h, at_left)
+        third = h / 3
+        other = kick * field.gradient(t + _RIGHT * h, at_right - third * field.weight(first_average, third) * one)
         x1 = at_end - 0.5 * (by_right * one + by_left * other)
-        pull = 0.5 * (_at(x, decay(right * z)) * one + _at(x, decay(left * z)) * other)
-        v1 = _at(x, decay(z)) * shifted - pull + _at(x, first_average(z)) * level - after
+        pull = 0.5 * (field.weight(decay, _RIGHT * h) * one + field.weight(decay, _LEFT * h) * other)
+        v1 = field.weight(decay, h) * shifted - pull + field.weight(first_average, h) * level - after
         return StepResult(torch.cat([x1, v1]), None, None, None, None)
 
 
@@ -154,19 +149,15 @@ class UBU(LangevinMethod):
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """See `LangevinMethod.step_langevin`."""
-        _, u, _ = field.rates()
         half = 0.5 * h
         x, v = self._free(field, t, half, x, v)
-        v = v - _at(x, u * h) * field.gradient(t + half, x)
+        v = v - field.rates().u * h * field.gradient(t + half, x)
         x1, v1 = self._free(field, t + half, half, x, v)
         return StepResult(torch.cat([x1, v1]), None, None, None, None)
 
     def _free(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        gamma, _, rho = field.rates()
-        z = gamma * h
-        of_x, of_v = _noise(field, t, h, gamma, x)
-        x1 = x + _at(x, h * first_average(z)) * v + _at(x, rho) * of_x
-        return x1, _at(x, decay(z)) * v + _at(x, rho) * of_v
+        of_x, of_v = _noise(field, t, h)
+        return x + h * field.weight(first_average, h) * v + of_x, field.weight(decay, h) * v + of_v
 
 
 class BAOAB(LangevinMethod):
@@ -179,20 +170,19 @@ class BAOAB(LangevinMethod):
     strong_orders: ClassVar[Mapping[str, float]] = {"langevin": 1.0}
     weak_order = 2.0
     reuses_gradient = True
-    carry_is_function_of_state = False  # it is, but to keep it is cheaper than to evaluate it once more
+    carry_is_function_of_state = False
     source = "Leimkuhler, Matthews (2013), Appl. Math. Res. Express 2013"
 
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """See `LangevinMethod.step_langevin`."""
-        gamma, u, rho = field.rates()
-        z = gamma * h
-        kick = _at(x, 0.5 * u * h)
+        _, u, rho = field.rates()
+        kick, half = 0.5 * u * h, 0.5 * h
         v = v - kick * carry
-        x = x + 0.5 * h * v
-        # the increment, scaled to the variance u (1 - exp(-2 z)) of an exact step
-        spread = first_average(2 * z) ** 0.5
-        v = _at(x, decay(z)) * v + _at(x, rho * spread) * field.increment(t, h).w
-        x = x + 0.5 * h * v
+        x = x + half * v
+        # the increment, scaled to the variance of an exact step, u (1 - exp(-2 gamma h))
+        spread = field.weight(first_average, 2 * h) ** 0.5
+        v = field.weight(decay, h) * v + rho * spread * field.increment(t, h).w
+        x = x + half * v
         ahead = field.gradient(t + h, x)
         return StepResult(torch.cat([x, v - kick * ahead]), ahead, None, None, None)
 
@@ -204,29 +194,25 @@ def _equation(field: Any, name: str) -> LangevinField:
     return found
 
 
-def _at(x: Tensor, weight: Any) -> Any:
-    """Return a weight in the dtype of what it weighs; on the host it stays a number."""
-    return weight.to(x.dtype) if isinstance(weight, Tensor) else weight
-
-
-def _noise(field: LangevinField, t: Scalar, h: float, gamma: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what noise of unit strength adds to positions and velocities in a step: the best guess given the areas."""
+def _noise(field: LangevinField, t: Scalar, h: float) -> tuple[Tensor, Tensor]:
+    """Return what noise adds to positions and velocities in a step without force: the best guess given the areas."""
     w, area, higher, _ = field.increment(t, h)
-    z = gamma * h
-    curved = _at(x, h * weight_of_h(z)) * _present(area, "h")
+    gamma, _, rho = field.rates()
+    curved = h * field.weight(weight_of_h, h) * _present(area, "h")
     if higher is not None:
-        curved = curved + _at(x, h * weight_of_k(z)) * higher
-    return _at(x, h * second_average(z)) * w + curved, _at(x, first_average(z)) * w - _at(x, gamma) * curved
+        curved = curved + h * field.weight(weight_of_k, h) * higher
+    of_v = field.weight(first_average, h) * w - gamma * curved
+    return rho * (h * field.weight(second_average, h) * w + curved), rho * of_v
 
 
-def _line(field: LangevinField, t: Scalar, h: float, rho: Any, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _line(field: LangevinField, t: Scalar, h: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the jumps of a curve that stands for the path: up first, along a line, and down by the last.
 
     It has the path's increment, integral and first moment, and ends where the path does.
     """
     w, area, higher, _ = field.increment(t, h)
-    mean, tilt, scale = _present(area, "h"), 6 * _present(higher, "k"), _at(like, rho)
-    return scale * (mean + tilt), scale * (w - 2 * tilt), scale * (mean - tilt)
+    mean, tilt, rho = _present(area, "h"), 6 * _present(higher, "k"), field.rates().rho
+    return rho * (mean + tilt), rho * (w - 2 * tilt), rho * (mean - tilt)
 
 
 def _present(area: Tensor | None, name: str) -> Tensor:

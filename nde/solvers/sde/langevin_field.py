@@ -15,12 +15,17 @@ from torch import Tensor
 from nde.solvers.field import checked_value
 from nde.solvers.sde.field import Path, Scalar, SDEField
 from nde.solvers.structure import StateStructure
+from nde.solvers.transforms import may_move
 
 __all__ = ["LangevinField", "Rates"]
 
 
+# sizes of steps that change leave the weights of a few steps behind
+_MOST_WEIGHTS = 64
+
+
 class Rates(NamedTuple):
-    """The constants of a Langevin equation, each a number or a float64 tensor, 0-d or of shape ``(size,)``.
+    """The constants of a Langevin equation, each a number or a tensor of the state's dtype, 0-d or ``(size,)``.
 
     Attributes:
         gamma: The friction.
@@ -58,6 +63,10 @@ class LangevinField(SDEField):
         super().__init__(gradient, gradient, structure, args, "langevin", path, None)
         self.gamma = gamma
         self.u = u
+        # what depends on constants alone is computed once for each size of a step
+        self._constant = not any(isinstance(value, Tensor) and may_move(value) for value in (gamma, u))
+        self._rates: Rates | None = None
+        self._weights: dict[tuple[Callable[[Any], Any], float], Any] = {}
 
     @property
     def functions(self) -> Any:
@@ -72,7 +81,7 @@ class LangevinField(SDEField):
         """See `VectorField.__call__`."""
         x, v = y.chunk(2)
         gamma, u, _ = self.rates()
-        return torch.cat([v, -(gamma * v + u * self.gradient(t, x)).to(y.dtype)])
+        return torch.cat([v, -(gamma * v + u * self.gradient(t, x))])
 
     def gradient(self, t: Scalar, x: Tensor) -> Tensor:
         """Evaluate the gradient at flat positions; see `VectorField.__call__` for what it may raise."""
@@ -87,13 +96,37 @@ class LangevinField(SDEField):
         return torch.cat([torch.zeros_like(rho), rho])
 
     def rates(self) -> Rates:
-        """Return the constants in double precision, on the tape of the user's tensors."""
+        """Return the constants, on the tape of the user's tensors."""
+        if self._rates is not None:
+            return self._rates
         gamma, u = self._flat(self.gamma), self._flat(self.u)
         product = 2.0 * gamma * u
-        return Rates(gamma, u, product.sqrt() if isinstance(product, Tensor) else math.sqrt(product))
+        root = product.sqrt() if isinstance(product, Tensor) else math.sqrt(product)
+        found = Rates(*(self._cast(value) for value in (gamma, u, root)))
+        self._rates = found if self._constant else None
+        return found
+
+    def weight(self, function: Callable[[Any], Any], h: float) -> Any:
+        """Return a function of the friction times a step, computed in double precision.
+
+        Args:
+            function: One of `nde.solvers.sde.langevin_weights`.
+            h: The step.
+        """
+        found = self._weights.get((function, h))
+        if found is None:
+            found = self._cast(function(self._flat(self.gamma) * h))
+            if self._constant:
+                if len(self._weights) >= _MOST_WEIGHTS:
+                    self._weights.clear()
+                self._weights[function, h] = found
+        return found
 
     def _flat(self, value: float | Tensor) -> Any:
         if not isinstance(value, Tensor):
-            return float(value)
+            return value
         value = value.double()
         return value.expand(self.structure.leaves[0].shape).reshape(-1) if value.dim() else value
+
+    def _cast(self, value: Any) -> Any:
+        return value.to(self.structure.dtype) if isinstance(value, Tensor) else value
