@@ -103,9 +103,8 @@ class Cells:
     def cell_rows(self, keys: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
         """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
         components = torch.arange(self.count, device=keys.device).unsqueeze(1)
-        values = self._normals.draw(node_keys(keys, components))
-        scales = [root(lengths * variance) for variance in _VARIANCES[: self.count]]
-        return tuple(values[i].mul_(scale.to(values.dtype).unsqueeze(1)) for i, scale in enumerate(scales))
+        scales = torch.stack([root(lengths * variance) for variance in _VARIANCES[: self.count]])
+        return self._normals.draw(node_keys(keys, components), scales.to(self._normals.dtype)).unbind(0)
 
     def span(self, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the numbers of the cells from ``first`` up to, without, ``last``."""
@@ -151,7 +150,7 @@ class Cells:
         cells, device = times.shape[0] - 1, self._normals.device
         keys = cell_keys(self._key, torch.arange(first, first + cells, device=device))
         components = torch.arange(self.count, device=device).unsqueeze(1)
-        values = self._normals.draw(node_keys(keys, components).reshape(-1)).unflatten(0, (self.count, cells))
         variances = np.array(_VARIANCES[: self.count])[:, None] * (times[1:] - times[:-1])
-        values.mul_(torch.from_numpy(np.sqrt(variances)).to(values).unsqueeze(-1).unsqueeze(-1))
-        return Chunk(first, values, times)
+        scales = torch.from_numpy(np.sqrt(variances)).to(device=device, dtype=self._normals.dtype)
+        drawn = self._normals.draw(node_keys(keys, components).reshape(-1), scales.reshape(-1))
+        return Chunk(first, drawn.unflatten(0, (self.count, cells)), times)

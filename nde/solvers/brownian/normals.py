@@ -7,6 +7,7 @@ rows computes only its own. Cells and trees draw from here.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class _Buffers:
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.all = [torch.empty(size, dtype=torch.int64, device=device) for _ in range(2)]
-        self.all += [torch.empty(size, dtype=dtype, device=device) for _ in range(3)]
+        self.all += [torch.empty(size, dtype=dtype, device=device) for _ in range(2)]
         self.nbytes = sum(buffer.nbytes for buffer in self.all)
 
 
@@ -73,58 +74,78 @@ class Normals:
         self._sine = element >= self.half
         self._offsets = torch.where(self._sine, element - self.half, element).add_(1).mul_(step)
 
-    def draw(self, keys: Tensor) -> Tensor:
-        """Return standard normal numbers.
+    def draw(self, keys: Tensor, scales: Tensor | None = None) -> Tensor:
+        """Return normal numbers.
 
         Args:
             keys: int64, shape ``(count,)`` for keys that all rows share, or ``(count, rows)``.
+            scales: Their standard deviations, of the shape of ``keys`` and the dtype of the numbers; default 1.
 
         Returns:
             Shape ``(count, rows, columns)``; nothing of it depends on what else is drawn in the same call.
         """
         count = keys.shape[0]
         out = torch.empty((count, self.rows, self.columns), dtype=self.dtype, device=self.device)
-        if self.whole and keys.dim() == 1:
-            flat, width = out.view(count, self.rows * self.columns), self.half
-        else:
-            flat, width = out, self.rows * self.columns
+        shared = keys.dim() == 1
+        width = self.half if self.whole and shared else self.rows * self.columns
         block = max(_BLOCK // max(width, 1), 1)
-        if self.whole and keys.dim() == 1:
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+            for start in range(0, count, block):
+                part = slice(start, start + block)
+                yield keys[part], out[part], None if scales is None else scales[part]
+
+        if self.whole and shared:
             memory = borrowed((_Buffers, self._block_size, self.dtype), self._new_buffers, self.device)
             with memory as buffers:
-                for start in range(0, count, block):
-                    self._fill_whole(keys[start : start + block], flat[start : start + block], buffers)
+                for part in blocks():
+                    self._fill_whole(*part, buffers)
             return out
         fill = self._fill_whole_by_rows if self.whole else self._fill_selected
-        for start in range(0, count, block):
-            fill(keys[start : start + block], flat[start : start + block])
+        for part in blocks():
+            fill(*part)
         return out
 
     def _new_buffers(self) -> _Buffers:
         return _Buffers(self._block_size, self.dtype, self.device)
 
-    def _fill_whole(self, keys: Tensor, out: Tensor, buffers: _Buffers) -> None:
+    def _fill_whole(self, keys: Tensor, out: Tensor, scales: Tensor | None, buffers: _Buffers) -> None:
         shape = (keys.shape[0], self.half)
         size = shape[0] * shape[1]
-        words, scratch, radius, angle, cosine = (buffer[:size].view(shape) for buffer in buffers.all)
-        torch.add(keys.unsqueeze(1), self._offsets, out=words)
+        words, scratch, radius, angle = (buffer[:size].view(shape) for buffer in buffers.all)
+        torch.bitwise_xor(keys.unsqueeze(1), self._offsets, out=words)
         self._polar_(words, scratch, radius, angle)
-        torch.mul(radius, torch.cos(angle, out=cosine), out=out[:, : self.half])
-        second = self._sine_from
-        torch.mul(radius[:, :second], angle[:, :second].sin_(), out=out[:, self.half :])
+        if scales is not None:
+            radius.mul_(scales.unsqueeze(1))
+        flat, second = out.view(shape[0], -1), self._sine_from
+        torch.cos(angle, out=flat[:, : self.half]).mul_(radius)
+        torch.mul(radius[:, :second], angle[:, :second].sin_(), out=flat[:, self.half :])
 
-    def _fill_whole_by_rows(self, keys: Tensor, out: Tensor) -> None:
+    def _fill_whole_by_rows(self, keys: Tensor, out: Tensor, scales: Tensor | None) -> None:
         count, second = keys.shape[0], self._sine_from
-        element_keys = keys.unsqueeze(2).expand(-1, -1, self.columns).reshape(count, -1)
         flat = out.view(count, -1)
-        radius, angle = self._polar(element_keys[:, : self.half] + self._offsets)
-        torch.mul(radius, angle.cos_(), out=flat[:, : self.half])
-        radius, angle = self._polar(element_keys[:, self.half :] + self._offsets[:second])
-        torch.mul(radius, angle.sin_(), out=flat[:, self.half :])
 
-    def _fill_selected(self, keys: Tensor, out: Tensor) -> None:
-        keys = keys[:, None, None] if keys.dim() == 1 else keys.unsqueeze(2)
-        radius, angle = self._polar(keys + self._offsets)
+        def by_element(values: Tensor) -> Tensor:
+            return values.unsqueeze(2).expand(-1, -1, self.columns).reshape(count, -1)
+
+        words = by_element(keys)
+        widths = None if scales is None else by_element(scales)
+        for part, turn, offsets in (
+            (slice(0, self.half), torch.cos, self._offsets),
+            (slice(self.half, None), torch.sin, self._offsets[:second]),
+        ):
+            radius, angle = self._polar(words[:, part] ^ offsets)
+            if widths is not None:
+                radius.mul_(widths[:, part])
+            torch.mul(radius, turn(angle), out=flat[:, part])
+
+    def _fill_selected(self, keys: Tensor, out: Tensor, scales: Tensor | None) -> None:
+        def by_element(values: Tensor) -> Tensor:
+            return values[:, None, None] if values.dim() == 1 else values.unsqueeze(2)
+
+        radius, angle = self._polar(by_element(keys) ^ self._offsets)
+        if scales is not None:
+            radius.mul_(by_element(scales))
         torch.mul(radius, torch.where(self._sine, angle.sin(), angle.cos()), out=out)
 
     def _polar(self, words: Tensor) -> tuple[Tensor, Tensor]:

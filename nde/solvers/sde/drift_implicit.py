@@ -56,10 +56,10 @@ class _DriftImplicit(SDEMethod):
         """See `SDEMethod.step_sde`; samples whose equations could not be solved are NaN."""
         size, noise, explicit = size_of(h, y), field.increment(t, h).w, 1.0 - self.theta
         start = plus(y, field(t, y), explicit * size) if explicit else y
-        start = start + self._noise(field, t, size, y, noise)
+        start = self._with_noise(start, field, t, size, y, noise)
         return _STAGE.step(field, t + explicit * h, self.theta * h, start, None)
 
-    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+    def _with_noise(self, base: Tensor, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -83,8 +83,8 @@ class ThetaMaruyama(_DriftImplicit):
     def __init__(self, theta: float = 1.0) -> None:
         super().__init__("implicit_euler", theta)
 
-    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
-        return field.product(field.diffusion(t, y), noise)
+    def _with_noise(self, base: Tensor, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        return field.plus_product(base, field.diffusion(t, y), noise)
 
 
 class ImplicitMilstein(_DriftImplicit):
@@ -108,5 +108,5 @@ class ImplicitMilstein(_DriftImplicit):
         super().__init__("implicit_milstein", theta)
         self._explicit = Milstein("ito")
 
-    def _noise(self, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
-        return self._explicit.noise(field, t, size, y, noise)
+    def _with_noise(self, base: Tensor, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        return self._explicit.with_noise(base, field, t, size, y, noise)

@@ -27,5 +27,6 @@ class EulerMaruyama(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        noise = field.product(field.diffusion(t, y), field.increment(t, h).w)
-        return StepResult(plus(y, field(t, y), size_of(h, y)) + noise, None, None, None, None)
+        diffusion, noise = field.diffusion(t, y), field.increment(t, h).w
+        y1 = field.plus_product(plus(y, field(t, y), size_of(h, y)), diffusion, noise)
+        return StepResult(y1, None, None, None, None)

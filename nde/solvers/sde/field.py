@@ -131,18 +131,28 @@ class SDEField(VectorField):
                 f"diffusion(t, y{', *args' if self.args else ''})"
             )
             raise
-        if self.channels is None:
-            return self.structure.flatten(value, "the value of diffusion(t, y)")
-        return diffusion_matrix(value, self.structure, self.noise, self.channels)
+        if self.channels is not None:
+            return diffusion_matrix(value, self.structure, self.noise, self.channels)
+        shape = self._shape
+        if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
+            return value.reshape(-1)
+        return self.structure.flatten(value, "the value of diffusion(t, y)")
 
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""
-        begin, size = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
-        return converted(self.path(begin, begin + size), self.structure.dtype, (-1,) if self.channels is None else None)
+        if isinstance(t, Tensor) or isinstance(h, Tensor):
+            t, h = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
+        return converted(self.path(t, t + h), self._dtype, (-1,) if self.channels is None else None)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""
         return diffusion * noise if self.channels is None else product(diffusion, noise).reshape(-1)
+
+    def plus_product(self, y: Tensor, diffusion: Tensor, noise: Tensor, factor: float = 1.0) -> Tensor:
+        """Return ``y`` and ``factor`` times the product, in one pass where that is possible."""
+        if self.channels is None:
+            return torch.addcmul(y, diffusion, noise, value=factor)
+        return torch.add(y, self.product(diffusion, noise), alpha=factor)
 
 
 def product(diffusion: Tensor, noise: Tensor) -> Tensor:
@@ -163,18 +173,18 @@ def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...] | None) -> 
     Raises:
         ValueError: It has no increment.
     """
-
-    def part(name: str) -> Tensor | None:
-        value: Tensor | None = getattr(found, name, None)
-        if value is None:
-            return None
-        value = value.to(dtype)
-        return value if shape is None else value.reshape(shape)
-
-    w = part("w")
-    if w is None:
+    if found.w is None:
         raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
-    return Increment(w, part("h"), part("k"), part("a"))
+    parts: list[Tensor | None] = []
+    for name in ("w", "h", "k", "a"):
+        value = getattr(found, name, None)
+        if value is not None:
+            if value.dtype != dtype:
+                value = value.to(dtype)
+            if shape is not None:
+                value = value.reshape(shape)
+        parts.append(value)
+    return Increment(*parts)  # type: ignore[arg-type]  # w is there
 
 
 def diffusion_matrix(

@@ -47,7 +47,8 @@ def path_of_solve(
         return path
     if area in APPROXIMATE and len(shape) < 2:
         raise ValueError(
-            f"y0 must have a batch axis with method={method!r}, where each row of the path needs areas, but has shape {shape}. Use y0.unsqueeze(0)."
+            f"y0 must have a batch axis with method={method!r}, where each row of the path needs areas, but has shape "
+            f"{shape}. Use y0.unsqueeze(0)."
         )
     own_seed = int(torch.randint(2**62, ())) if seed is None else seed
     common: dict[str, Any] = {"levy_area": area, "dtype": structure.dtype, "device": structure.device}

@@ -134,6 +134,12 @@ class RowSDEField(RowField):
             return diffusion * noise
         return product(diffusion, noise).reshape(diffusion.shape[0], -1)
 
+    def plus_product(self, y: Tensor, diffusion: Tensor, noise: Tensor, factor: float = 1.0) -> Tensor:
+        """Return ``y`` and ``factor`` times the product, in one pass where that is possible."""
+        if self.channels is None:
+            return torch.addcmul(y, diffusion, noise, value=factor)
+        return torch.add(y, self.product(diffusion, noise), alpha=factor)
+
     def _ask(self, begins: Tensor, ends: Tensor) -> Any:
         rows, count = self._rows, self.layout.count
         s, t = as_host(begins), as_host(ends)

@@ -5,7 +5,7 @@ Only the stages that the coefficients use are evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -66,8 +66,12 @@ class StochasticRungeKutta(SDEMethod):
         for stage in range(len(tableau.alpha)):
             if stage in self._drifts:
                 if stage:
-                    row = (tableau.a0[stage - 1], tableau.b0[stage - 1])
-                    arguments[stage] = _argument(field, y, size, mean, row, drifts, diffusions)
+                    argument = y
+                    if any(tableau.a0[stage - 1]):
+                        argument = plus(argument, weighted_sum(tableau.a0[stage - 1], drifts), size)
+                    if any(tableau.b0[stage - 1]):
+                        argument = field.plus_product(argument, weighted_sum(tableau.b0[stage - 1], diffusions), mean)
+                    arguments[stage] = argument
                 drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
             if stage in self._diffusions:
                 diffusions[stage] = field.diffusion(
@@ -75,7 +79,7 @@ class StochasticRungeKutta(SDEMethod):
                 )
         kept, left_out = self._noise(field, size, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
-        y1 = plus(y, change, size) + kept + left_out
+        y1 = plus(kept + left_out, change, size) + y
         error = plus(left_out, change - drifts[0], size)
         stiffness = None
         if tableau.stiffness_stages is not None:
@@ -89,8 +93,14 @@ class StochasticRungeKutta(SDEMethod):
         tableau = self.tableau
         if isinstance(tableau, SRATableau) or not stage:
             return y
-        root = filled(w, root_of(length_of(h)))
-        return _argument(field, y, h, root, (tableau.a1[stage - 1], tableau.b1[stage - 1]), drifts, diffusions)
+        drift_row, diffusion_row = tableau.a1[stage - 1], tableau.b1[stage - 1]
+        root = root_of(length_of(h))
+        if any(drift_row):
+            y = plus(y, weighted_sum(drift_row, drifts), h)
+        if not any(diffusion_row):
+            return y
+        total = weighted_sum(diffusion_row, diffusions)
+        return plus(y, total, root) if field.channels is None else y + field.product(total, filled(w, root))
 
     def _noise(
         self, field: SDEField, h: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
@@ -101,14 +111,12 @@ class StochasticRungeKutta(SDEMethod):
             kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
             return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
         square, size = w.square(), wide(length_of(h), w)
-        double = (square - size) / (2 * root_of(size))  # I11 / sqrt(h)
-        triple = w * (square - 3 * size) / (6 * size)  # I111 / h
-        kept = field.product(weighted_sum(tableau.beta1, diffusions), w) + field.product(
-            weighted_sum(tableau.beta2, diffusions), double
-        )
-        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean) + field.product(
-            weighted_sum(tableau.beta4, diffusions), triple
-        )
+        root = root_of(size)
+        kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
+        kept = _plus(field, kept, weighted_sum(tableau.beta2, diffusions), square - size, 0.5 / root)  # I11 / sqrt(h)
+        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean)
+        triple = w * (square - 3 * size)
+        beyond = _plus(field, beyond, weighted_sum(tableau.beta4, diffusions), triple, 1 / (6 * size))  # I111 / h
         return kept, beyond
 
 
@@ -132,16 +140,7 @@ def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
             return drifts, diffusions
 
 
-def _argument(
-    field: SDEField,
-    y: Tensor,
-    h: Size,
-    noise: Tensor,
-    rows: tuple[Sequence[float], Sequence[float]],
-    drifts: Mapping[int, Tensor],
-    diffusions: Mapping[int, Tensor],
-) -> Tensor:
-    drift_row, diffusion_row = rows
-    if any(drift_row):
-        y = plus(y, weighted_sum(drift_row, drifts), h)
-    return y + field.product(weighted_sum(diffusion_row, diffusions), noise) if any(diffusion_row) else y
+def _plus(field: SDEField, y: Tensor, diffusion: Tensor, noise: Tensor, factor: Size) -> Tensor:
+    if isinstance(factor, Tensor):
+        return field.plus_product(y, diffusion, noise * factor)
+    return field.plus_product(y, diffusion, noise, factor)

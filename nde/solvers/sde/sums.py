@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -10,21 +11,29 @@ from torch import Tensor
 __all__ = ["weighted_sum"]
 
 
-def weighted_sum(weights: Sequence[float], stages: Mapping[int, Tensor] | Sequence[Tensor]) -> Tensor:
+def weighted_sum(weights: tuple[float, ...], stages: Mapping[int, Tensor] | Sequence[Tensor]) -> Tensor:
     """Return the weighted sum of stages; those whose weight is zero need not be there.
 
     Raises:
         ValueError: All weights are zero.
     """
-    total: Tensor | None = None
-    for index, weight in enumerate(weights):
-        if not weight:
-            continue
-        stage = stages[index]
-        if total is None:
-            total = stage if weight == 1.0 else weight * stage
-        else:
-            total = torch.add(total, stage, alpha=weight)
-    if total is None:
-        raise ValueError(f"weights must not all be zero, but are {tuple(weights)}.")
+    (first, weight), *rest = _terms(weights)
+    if weight != 1.0:
+        total = stages[first] * weight
+    elif rest:
+        (index, weight), *rest = rest
+        total = torch.add(stages[first], stages[index], alpha=weight)
+    else:
+        return stages[first]
+    for index, weight in rest:
+        total.add_(stages[index], alpha=weight)  # nobody else has it yet
     return total
+
+
+@cache
+def _terms(weights: tuple[float, ...]) -> list[tuple[int, float]]:
+    """Return the weights that are not zero, each with its place."""
+    terms = [(index, weight) for index, weight in enumerate(weights) if weight]
+    if not terms:
+        raise ValueError(f"weights must not all be zero, but are {weights}.")
+    return terms

@@ -62,7 +62,7 @@ class WeakRungeKutta(SDEMethod):
             stages.add(stage)
             y1 = plus(y1, stages.drifts[stage], tableau.alpha[stage] * size)
             weight = tableau.beta1[stage] * three + tableau.beta2[stage] * square
-            y1 = y1 + field.product(stages.diffusions[stage], weight)
+            y1 = field.plus_product(y1, stages.diffusions[stage], weight)
         if stages.together:  # the other terms cancel
             return StepResult(y1, None, None, None, None)
         mixed = _mixed(three, two, root)
@@ -71,7 +71,7 @@ class WeakRungeKutta(SDEMethod):
             if stage:
                 offsets = torch.matmul(weighted_sum(row, stages.diffusions), mixed)
                 matrix = _by_columns(field, t, y, offsets)
-            y1 = y1 + field.product(matrix, tableau.beta3[stage] * three + tableau.beta4[stage] * root)
+            y1 = field.plus_product(y1, matrix, tableau.beta3[stage] * three + tableau.beta4[stage] * root)
         return StepResult(y1, None, None, None, None)
 
 
@@ -110,7 +110,7 @@ class _Stages:
         state = self._moved(tableau.a0[stage - 1])
         for weight, matrix in zip(tableau.b0[stage - 1], self.diffusions, strict=True):
             if weight:
-                state = state + field.product(matrix, weight * self.noise)
+                state = field.plus_product(state, matrix, weight * self.noise)
         return field(self.t + tableau.c0[stage] * self.h, state)
 
     def _diffusion(self, stage: int) -> Tensor:
@@ -120,7 +120,7 @@ class _Stages:
         state = self._moved(self.tableau.a1[stage - 1])
         spread, root = weighted_sum(self.tableau.b1[stage - 1], self.diffusions), root_of(length_of(self.size))
         if self.together:
-            return field.diffusion(time, state + field.product(spread, filled(self.noise, root)))
+            return field.diffusion(time, field.plus_product(state, spread, filled(self.noise, root)))
         return _by_columns(field, time, state, spread * wide(root, spread))
 
     def _moved(self, weights: Sequence[float]) -> Tensor:
