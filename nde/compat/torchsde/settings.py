@@ -44,7 +44,7 @@ class METHODS(metaclass=ContainerMeta):
     euler_heun = "euler_heun"
 
 
-class NOISE_TYPES(metaclass=ContainerMeta):  # noqa: N801 - torchsde's name
+class NOISE_TYPES(metaclass=ContainerMeta):
     """Structures of the diffusion."""
 
     general = "general"
@@ -53,14 +53,14 @@ class NOISE_TYPES(metaclass=ContainerMeta):  # noqa: N801 - torchsde's name
     additive = "additive"
 
 
-class SDE_TYPES(metaclass=ContainerMeta):  # noqa: N801 - torchsde's name
+class SDE_TYPES(metaclass=ContainerMeta):
     """Meanings of the stochastic integral."""
 
     ito = "ito"
     stratonovich = "stratonovich"
 
 
-class LEVY_AREA_APPROXIMATIONS(metaclass=ContainerMeta):  # noqa: N801 - torchsde's name
+class LEVY_AREA_APPROXIMATIONS(metaclass=ContainerMeta):
     """What a Brownian motion knows of an interval beside its increment."""
 
     none = "none"
@@ -69,7 +69,7 @@ class LEVY_AREA_APPROXIMATIONS(metaclass=ContainerMeta):  # noqa: N801 - torchsd
     foster = "foster"
 
 
-class METHOD_OPTIONS(metaclass=ContainerMeta):  # noqa: N801 - torchsde's name
+class METHOD_OPTIONS(metaclass=ContainerMeta):
     """Entries of ``options``."""
 
     grad_free = "grad_free"

@@ -119,7 +119,8 @@ class BrownianInterval(BaseBrownian):
         )
         self._path = path
         if given:
-            self._path = ConditionedPath(path, *(x.float() if half and x is not None else x for x in (W, H)), area)
+            w, h = (x.float() if half and x is not None else x for x in (W, H))
+            self._path = ConditionedPath(path, w, h, area)
 
     def _steps(self) -> list[float]:
         """Return the times between the cells, or none for one cell."""
@@ -164,7 +165,7 @@ class BrownianInterval(BaseBrownian):
         found = self._increment(start, end)
         if not (return_U or return_A):
             return found.w
-        answer = [found.w]
+        answer: list[Tensor | None] = [found.w]
         if return_U:
             answer.append(None if found.h is None else (found.w * 0.5 + found.h) * (end - start))
         if return_A:
@@ -197,14 +198,12 @@ class BrownianInterval(BaseBrownian):
             zero = torch.zeros(self._size, dtype=self._dtype, device=self._device)
             return BrownianIncrement(zero, zero if self._have_H else None, None, self._no_area(zero))
         found = self._path(start, end)
-        if (
-            found.w.dtype == self._dtype
-            and (found.h is not None) == self._have_H
-            and (found.a is not None) == self._have_A
-        ):
+        w = found.w
+        if w.dtype == self._dtype and (found.h is not None) == self._have_H and (found.a is not None) == self._have_A:
             return found
-        w, h, a = (None if x is None else x.to(self._dtype) for x in (found.w, found.h, found.a))
-        return BrownianIncrement(w, h if self._have_H else None, None, self._no_area(w) if a is None else a)
+        w = w.to(self._dtype)
+        h = None if found.h is None or not self._have_H else found.h.to(self._dtype)
+        return BrownianIncrement(w, h, None, self._no_area(w) if found.a is None else found.a.to(self._dtype))
 
     def _no_area(self, w: Tensor) -> Tensor | None:
         if not self._have_A:
