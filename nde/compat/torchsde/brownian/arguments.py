@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ __all__ = [
     "check_time",
     "new_entropy",
     "path_seed",
+    "warn_of_point",
 ]
 
 
@@ -164,3 +166,9 @@ def path_seed(entropy: Any) -> int:
             raise ValueError(f"entropy must not be negative, but is {entropy!r}.")
         parts[index] = int(part)
     return parts[0] if len(parts) == 1 else int.from_bytes(repr(parts).encode(), "big")
+
+
+def warn_of_point(motion: Any) -> None:
+    """Warn, as torchsde does, where ``motion(t)`` is called without a second time; programs filter on the wording."""
+    name = type(motion).__name__
+    warnings.warn(f"{name} is optimised for interval-based queries, not point evaluation.", stacklevel=3)

@@ -160,10 +160,13 @@ class BrownianPath(BaseBrownian):
             ValueError: A time is not finite.
             RuntimeError: ``t > tb``.
         """
-        start = self._t0 if tb is None else arguments.check_time(t, "t")
-        end = arguments.check_time(t, "t") if tb is None else arguments.check_time(tb, "tb")
-        if tb is not None and start > end:
-            raise RuntimeError(f"t must not be after tb, but t = {start:.10g} and tb = {end:.10g}.")
+        if tb is None:
+            arguments.warn_of_point(self)
+            start, end = self._t0, arguments.check_time(t, "t")
+        else:
+            start, end = arguments.check_time(t, "t"), arguments.check_time(tb, "tb")
+            if start > end:
+                raise RuntimeError(f"t must not be after tb, but t = {start:.10g} and tb = {end:.10g}.")
         if start == end or math.prod(self.shape) == 0:
             w = torch.zeros_like(self._w0, requires_grad=False)
         else:

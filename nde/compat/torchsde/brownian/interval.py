@@ -155,8 +155,7 @@ class BrownianInterval(BaseBrownian):
             RuntimeError: ``ta > tb``.
         """
         if tb is None:
-            name = type(self).__name__
-            warnings.warn(f"{name} is optimised for interval-based queries, not point evaluation.", stacklevel=2)
+            arguments.warn_of_point(self)
             start, end = self._start, self._inside(float(ta), "ta")
         else:
             start, end = self._inside(float(ta), "ta"), self._inside(float(tb), "tb")
