@@ -13,7 +13,7 @@ CALCULI = {"Ito": ("ito",), "Stratonovich": ("stratonovich",), "both": ("ito", "
 def rows():
     table = TEXT.split("## Methods")[1].split("## Paths")[0]
     for line in table.splitlines():
-        if line.startswith("| `"):
+        if line.startswith("| `") and "`method`" not in line:
             names, calculus, strong, weak, estimate, _ = (cell.strip() for cell in line.strip("|").split("|"))
             for name in re.findall(r"`(\w+)`", names):
                 yield name, CALCULI[calculus], strong, weak, estimate
