@@ -1,5 +1,7 @@
 """Layers that solve differential equations."""
 
+from nde.models.layer import LayerOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
+from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
 
-__all__ = ["NeuralODE", "NeuralODEOutput"]
+__all__ = ["LayerOutput", "NeuralODE", "NeuralODEOutput", "NeuralSDE", "NeuralSDEOutput"]
