@@ -1,7 +1,16 @@
 """Layers that solve differential equations."""
 
+from nde.models.latent_sde import LatentSDE, LatentSDEOutput
 from nde.models.layer import LayerOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
 
-__all__ = ["LayerOutput", "NeuralODE", "NeuralODEOutput", "NeuralSDE", "NeuralSDEOutput"]
+__all__ = [
+    "LatentSDE",
+    "LatentSDEOutput",
+    "LayerOutput",
+    "NeuralODE",
+    "NeuralODEOutput",
+    "NeuralSDE",
+    "NeuralSDEOutput",
+]

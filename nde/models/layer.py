@@ -13,7 +13,7 @@ from nde.regularize import Penalty
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
 
-__all__ = ["LayerOutput", "SolverLayer"]
+__all__ = ["LayerOutput", "SolverLayer", "check_size"]
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,11 @@ class SolverLayer(nn.Module):
         """Describe the solver in ``repr``."""
         names = ("noise", "calculus", "method", "rtol", "atol", "adjoint")
         return ", ".join(f"{name}={self.options[name]!r}" for name in names if name in self.options)
+
+
+def check_size(value: Any, name: str) -> None:
+    """Raise unless a size is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but is {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, but is {value}.")
