@@ -1,4 +1,4 @@
-"""The latent SDE: its divergences are those of the laws of two processes, and its steps are those of the paths alone."""
+"""The latent SDE: its divergences are those of the laws of two processes, its steps those of the paths alone."""
 
 import copy
 import math
@@ -71,7 +71,7 @@ def test_divergence_of_several_coordinates_and_of_the_initial_state_add_up() -> 
     with torch.no_grad():
         output = layer(initial_of(8_000, 3), seed=2)
     initial = math.log(2 / STD) + (STD**2 + (MEAN - 0.5) ** 2) / 8 - 0.5
-    torch.testing.assert_close(output.initial_kl, torch.full((8_000,), 3 * initial).double(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(output.initial_kl, double(3 * initial).expand(8_000), rtol=1e-12, atol=0)
     torch.testing.assert_close(output.kl, output.initial_kl + output.path_kl, rtol=0, atol=0)
     assert_mean(output.path_kl, 3 * exact_divergence())
 
@@ -106,9 +106,8 @@ def test_weights_by_the_density_ratio_have_mean_one_and_turn_the_posterior_into_
     z1, log_ratio = posterior_and_density_ratio(layer, initial, step)
     weights = torch.exp(-log_ratio)
     assert_mean(weights, 1.0)
-    prior = nde.solve_sde(
-        layer.prior_drift, diffusion, initial.sample(), (0.0, 1.0), method="euler", controller=nde.FixedStep(step), seed=4
-    ).y1  # fmt: skip
+    options = {"method": "euler", "controller": nde.FixedStep(step)}
+    prior = nde.solve_sde(layer.prior_drift, diffusion, initial.sample(), (0.0, 1.0), seed=4, **options).y1
     for moment in (lambda z: z[:, 0], lambda z: z[:, 1].square(), lambda z: torch.sin(z[:, 0] * z[:, 1])):
         weighted, plain = weights * moment(z1), moment(prior)
         error = math.hypot(float(weighted.std()), float(plain.std())) / math.sqrt(len(z1))
@@ -116,7 +115,7 @@ def test_weights_by_the_density_ratio_have_mean_one_and_turn_the_posterior_into_
         # without the weights, the moments are those of another law
         assert abs(float(moment(z1).mean() - plain.mean())) > 10 * error
     # the mean of the logarithm is the divergence; the layer integrates it without the noise's part, of mean zero
-    kept = layer_of(posterior, layer.prior_drift, diffusion, method="euler", controller=nde.FixedStep(step))
+    kept = layer_of(posterior, layer.prior_drift, diffusion, **options)
     integral = kept(initial, seed=5).path_kl
     error = math.hypot(float(integral.std()), float(log_ratio.std())) / math.sqrt(len(z1))
     assert float(integral.mean()) == pytest.approx(float(log_ratio.mean()), abs=3.5 * error)
