@@ -4,6 +4,7 @@ from nde.models.latent_sde import LatentSDE, LatentSDEOutput
 from nde.models.layer import LayerOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
+from nde.models.sde_generator import SDEGenerator
 
 __all__ = [
     "LatentSDE",
@@ -13,4 +14,5 @@ __all__ = [
     "NeuralODEOutput",
     "NeuralSDE",
     "NeuralSDEOutput",
+    "SDEGenerator",
 ]

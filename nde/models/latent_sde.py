@@ -16,6 +16,7 @@ from nde.adjoint import Adjoint
 from nde.models.girsanov import PaddedPath, stable_division
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.neural_sde import sde_options
+from nde.models.seeds import standard_normal
 from nde.regularize import Penalty
 from nde.solve_sde import solve_sde
 from nde.solvers import Controller
@@ -26,7 +27,6 @@ from nde.solvers.structure import StateStructure
 __all__ = ["LatentSDE", "LatentSDEOutput"]
 
 _LEFT_OUT = 1e20  # an absolute tolerance that no error reaches
-_LARGEST_SEED = 2**63
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class LatentSDE(SolverLayer):
         shape = tuple(initial.mean.shape)
         if not shape or shape[-1] != self.latent_size:
             raise ValueError(f"initial must have shape (*batch, {self.latent_size}), but has shape {shape}.")
-        z0 = initial.mean + initial.stddev * _standard_normal(initial.mean, shape, seed)
+        z0 = initial.mean + initial.stddev * standard_normal(initial.mean, shape, seed)
         times = self.ts if ts is None else ts
         if path is not None:
             _check_shape(path, shape)
@@ -228,7 +228,7 @@ class LatentSDE(SolverLayer):
         """
         check_size(samples, "samples")
         shape = (samples, self.latent_size)
-        noise = _standard_normal(self.initial_mean, shape, seed)
+        noise = standard_normal(self.initial_mean, shape, seed)
         z0 = self.initial_mean + self.initial_log_std.exp() * noise
         times = self._increasing(self.ts if ts is None else ts, z0)
         path_seed = seed if path is None else None
@@ -294,13 +294,6 @@ class LatentSDE(SolverLayer):
         method = find_sde_method(self.options["method"], self.options["calculus"], "diagonal")
         validation.check_controller(self.options["controller"], method, zero)
         return {"rtol": {"z": found["rtol"], "kl": 0.0}, "atol": {"z": found["atol"], "kl": _LEFT_OUT}}
-
-
-def _standard_normal(like: Tensor, shape: tuple[int, ...], seed: int | None) -> Tensor:
-    generator = None
-    if seed is not None:
-        generator = torch.Generator(like.device).manual_seed(seed % _LARGEST_SEED)
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
 def _check_shape(path: Any, shape: tuple[int, ...]) -> None:
