@@ -127,7 +127,7 @@ class Training:
     """The training of one model in one process, which goes on where it was stopped.
 
     Attributes:
-        model: The model.
+        model: The model, an ``nn.Module``.
         loss: From the model and a generator of random numbers to the loss and figures to keep of the iteration.
         iterations: How many.
         checkpoint: File that holds the state.
@@ -139,7 +139,7 @@ class Training:
         seconds: Time spent so far.
     """
 
-    model: nn.Module
+    model: Any
     loss: Callable[[Any, torch.Generator], tuple[Tensor, dict[str, float]]]
     iterations: int
     checkpoint: Path
