@@ -120,8 +120,8 @@ def _table(rows: Sequence[Row], figures: list[dict[str, Any]], options: argparse
             *lines,
             "",
             f"{spread} {options.seeds} {'seeds' if options.seeds > 1 else 'seed'}, {options.iterations} iterations.",
-            f"loss: of {TEST_SAMPLES} new paths. evaluations: of the drift, to predict 100 paths at the 30 times. A step",
-            "ends on each of these, so that there are 118 at least; without outputs: to predict the states at t = 1.",
+            f"loss: of {TEST_SAMPLES} new paths. evaluations: of the drift, to predict 100 paths at the 30 times. A",
+            "step ends on each of these, so that there are 118 at least; without outputs: to predict t = 1 alone.",
             "Published (other estimate, tolerance 0.3, 250 iterations): loss 0.022 and 529 evaluations unregularised,",
             "0.023 and 502 with the penalty.",
         ]

@@ -8,6 +8,7 @@ steps; that of this package is a difference of two solutions.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ FULL = (
 )
 
 
+@functools.cache
 def truth() -> Moments:
     """Return the moments to match, of paths with small steps."""
 

@@ -14,6 +14,7 @@ from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty
 from nde.solve_sde import solve_sde
 from nde.solvers import Controller, Solution
+from nde.solvers.events import Event
 from nde.solvers.sde import CALCULI, NOISE_TYPES, SDEMethod, default_method, find_sde_method
 from nde.solvers.sde.field import Path
 from nde.solvers.structure import State
@@ -44,6 +45,7 @@ class NeuralSDE(SolverLayer):
             steps on their path. It needs a method with an error estimate, and `nde.regularize.GlobalStiffness` one with
             a stiffness estimate ("sosri2", "sosra2").
         rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_sde`.
+        per_sample, events, dense, step_ts, jump_ts: Likewise.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -68,13 +70,19 @@ class NeuralSDE(SolverLayer):
         dt_min: float = 0.0,
         dt_max: float = math.inf,
         throw: bool = True,
+        per_sample: bool = False,
+        events: Event | Sequence[Event] | None = None,
+        dense: bool = False,
+        step_ts: Tensor | Sequence[float] = (),
+        jump_ts: Tensor | Sequence[float] = (),
     ) -> None:
         validation.check_field(drift, "drift")
         validation.check_field(diffusion, "diffusion")
         options = sde_options(
             noise, calculus, method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw
         )
-        super().__init__(ts, regularizer, options)
+        rows = {"per_sample": per_sample, "events": events, "dense": dense, "step_ts": step_ts, "jump_ts": jump_ts}
+        super().__init__(ts, regularizer, options | rows)
         self.drift = drift
         self.diffusion = diffusion
 

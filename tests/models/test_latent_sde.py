@@ -183,6 +183,7 @@ def test_gradients_of_paths_divergences_and_penalty_are_those_of_finite_differen
     assert float(norm) == pytest.approx((values[0] - values[1]) / (2 * step), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_minimising_the_divergence_alone_makes_the_posterior_the_prior() -> None:
     rate, centre = (nn.Parameter(double(RATES["posterior"])), nn.Parameter(double(CENTRES["posterior"])))
     layer = layer_of(lambda t, z: -rate * (z - centre), controller=nde.FixedStep(0.25), ts=(0.0, SPAN))

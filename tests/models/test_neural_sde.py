@@ -113,7 +113,7 @@ PAIRS = [
 ]
 
 
-@each_adjoint
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
 @pytest.mark.parametrize(("name", "equation"), PAIRS)
 def test_penalty_gradient_equals_finite_difference_with_frozen_steps_and_frozen_path(
     batch, name, equation, adjoint
@@ -236,3 +236,24 @@ def test_functions_that_cannot_be_called_are_refused_when_the_layer_is_built(dri
 def test_representation_names_the_solver() -> None:
     expected = "noise='diagonal', calculus='ito', method='sosri2', rtol=0.01, atol=0.001, adjoint='discrete'"
     assert expected in repr(layer_of())
+
+
+@each_adjoint
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_sample": True},
+        {"per_sample": True, "events": nde.Event(lambda t, y: y[:, 0] - 0.9, terminal=True)},
+        {"dense": True, "step_ts": [0.3], "jump_ts": (0.7,)},
+    ],
+    ids=["per sample", "events", "dense and forced times"],
+)
+def test_layer_passes_on_what_concerns_the_solve(batch, adjoint, options) -> None:
+    drift, diffusion = Net(size=2), Diffusion()
+    layer = nde.NeuralSDE(drift, diffusion, adjoint=adjoint, regularizer=nde.regularize.StepCount(0.1), **options)
+    output = layer(batch, seed=0)
+    solution = nde.solve_sde(drift, diffusion, batch, (0.0, 1.0), adjoint=adjoint, seed=0, **options)
+    torch.testing.assert_close(output.y1, solution.y1, rtol=0, atol=0)
+    torch.testing.assert_close(output.penalty, nde.regularize.StepCount(0.1)(solution), rtol=0, atol=0)
+    (output.y1.square().sum() + output.penalty).backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in layer.parameters())
