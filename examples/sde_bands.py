@@ -7,8 +7,8 @@ Prints how often the bands of 50 % and 90 % contain what happened, and the score
 autoregression and the spread of all earlier years. Leaves plots and figures in results/sde_bands. Ctrl-C stops it; the
 same command then goes on where it stopped.
 
-The outcome depends on the seed. Over the seeds 0 to 3, the bands held 38 to 51 % and 86 to 91 % of the years, and the
-score was 18.1 to 22.0, where that of the autoregression is 18.3.
+The outcome depends on the seed. Over the seeds 0 to 3, the bands held 40 to 52 % and 86 to 91 % of the years, and the
+score was 18.0 to 21.9, where that of the autoregression is 18.3.
 """
 
 from __future__ import annotations

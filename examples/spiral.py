@@ -1,6 +1,6 @@
 """Fit a neural SDE to a noisy spiral, with and without a penalty on the solver's error estimates.
 
-    python examples/spiral.py              three seeds of two models, in a few minutes
+    python examples/spiral.py              three seeds of two models, in two minutes
     python examples/spiral.py --quick      one seed, few iterations: to see it work, not to compare
     python examples/spiral.py --full       more iterations and weights, and the tolerance of the paper
 
