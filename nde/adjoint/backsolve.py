@@ -21,6 +21,7 @@ from nde.adjoint.backsolve_rows import solve_rows_continuously
 from nde.adjoint.captured import captured_tensors, gradient_targets
 from nde.adjoint.checked import checked
 from nde.adjoint.direct import DirectAdjoint
+from nde.adjoint.recorded import reject_carry
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.field import VectorField
 from nde.solvers.method import Method
@@ -86,6 +87,7 @@ class BacksolveAdjoint(Adjoint):
         if not torch.is_grad_enabled():
             return DirectAdjoint().solve(problem)
         _check(problem)
+        reject_carry(problem, "backsolve")
         captured = captured_tensors(problem.field.functions, problem.field.args)
         targets, through = gradient_targets(captured)
         guarded = dataclasses.replace(problem, field=checked(problem.field, targets, "backsolve"))
