@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from nde import validation
-from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
+from nde.adjoint import ADJOINTS, Adjoint
 from nde.solve import finished
 from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller, PIController
@@ -88,7 +88,9 @@ def solve_sde(
             or `StepTo`. What a controller rejects leaves the law of the path as it is.
         adjoint: ``"discrete"`` or ``"direct"``, as in `nde.solve_ode`: steps that are taken again meet the same path.
             ``"reversible"`` undoes the steps of a reversible method (``"reversible_heun"``): the same gradients in a
-            memory that does not grow with the steps.
+            memory that does not grow with the steps. ``"backsolve"`` solves the adjoint equation on the same path,
+            backwards, in such a memory; its gradients have an error of the size of the solution's. See
+            `nde.adjoint.BacksolveAdjoint`. A path of one's own must then also answer ``path(t, s)``, backwards.
         max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
         per_sample: As in `nde.solve_ode`: a time, step size, error control and status for every sample, along the first
             axis of ``y0``. Each sample has its own rows of the path, so that its solution is that of a solve by itself
@@ -138,11 +140,6 @@ def solve_sde(
         controller = PIController()
     control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
-    if isinstance(chosen_adjoint, BacksolveAdjoint):
-        raise ValueError(
-            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps '
-            'one state per step, or adjoint="direct".'
-        )
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)

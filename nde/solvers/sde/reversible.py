@@ -29,6 +29,7 @@ class ReversibleHeun(ReversiblePair, SDEMethod):
     weak_order = 1.0
     error_order = 1
     rows = True
+    by_products = True
     source = "Kidger, Foster, Li, Lyons (2021), Efficient and accurate gradients for neural SDEs, algorithm 1"
 
     def evaluate(self, field: VectorField, t: Scalar, z: Tensor) -> tuple[Any, ...]:
