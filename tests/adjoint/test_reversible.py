@@ -260,7 +260,7 @@ def test_what_the_carry_cannot_be_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             solve(*inputs, "direct", steps=4, **{"carry0": carry, **options})
-    for adjoint in ("discrete",):
+    for adjoint in ("discrete", "backsolve"):
         with pytest.raises(ValueError, match="carry0"):
             solve(*inputs, adjoint, steps=4, carry0=carry)
 
