@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.augmented import augmented_change
+from nde.solvers.sde.derivatives import derivative_along
 from nde.solvers.sde.field import Increment, Scalar, SDEField
 from nde.solvers.structure import StateStructure
 
@@ -82,6 +83,10 @@ class AugmentedSDEField(SDEField):
         """See `SDEField.increment`; in the shape of the equation's own noise."""
         return self._own.increment(t, h)
 
+    def source(self, method: Any, t: float, h: float, y: Tensor, carry: Any) -> str | None:
+        """Return nothing: what was not finite may be any of the equation's own parts or of their derivatives."""
+        return None
+
     def product(self, diffusion: Any, noise: Tensor) -> Tensor:
         """Return the augmented diffusion times an increment."""
         with torch.enable_grad():
@@ -115,19 +120,9 @@ def ito_correction(field: SDEField, y: Tensor, diffusion: Tensor) -> Tensor | No
         # the Jacobian is diagonal, and its own transpose
         (found,) = torch.autograd.grad(diffusion, y, diffusion, create_graph=True, allow_unused=True)
         return None if found is None else 0.5 * found
-    # a product with the Jacobian is the derivative of a product with its transpose
-    probe = torch.zeros_like(diffusion, requires_grad=True)
-    (back,) = torch.autograd.grad(diffusion, y, probe, create_graph=True, allow_unused=True)
-    if back is None or not back.requires_grad:
-        return None
-    total: Tensor | None = None
-    for motion in range(field.channels):
-        direction = diffusion[..., motion].reshape(-1)
-        (found,) = torch.autograd.grad(back, probe, direction, create_graph=True, allow_unused=True)
-        if found is not None:
-            part = found[..., motion].reshape(-1)
-            total = part if total is None else total + part
-    return None if total is None else 0.5 * total
+    along = derivative_along(diffusion, y, recording=True)
+    columns = [along(column.reshape(-1))[..., motion] for motion, column in enumerate(diffusion.unbind(-1))]
+    return 0.5 * torch.stack(columns).sum(0).reshape(-1)
 
 
 def check_noise(field: SDEField, t: float, y: Tensor) -> None:

@@ -32,6 +32,7 @@ from nde.solvers.registry import find_method
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.solution import RowSolution
 from nde.solvers.sde import SDEField, SDEMethod, find_sde_method, sde_method_names
+from nde.solvers.sde.areas import serves
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.time_axis import TimeAxis
 from nde.solvers.transforms import transforms_active
@@ -113,6 +114,11 @@ class BacksolveAdjoint(Adjoint):
         if not torch.is_grad_enabled():
             return DirectAdjoint().solve_rows(problem, dense)
         _check(problem)
+        if isinstance(problem.method, SDEMethod):
+            raise ValueError(
+                'adjoint="backsolve" of a stochastic equation works with none of per_sample=True, events, dense=True, '
+                'step_ts and jump_ts. Choose adjoint="discrete" or adjoint="direct".'
+            )
         if callable(self.norm) and problem.layout.samples is not None:
             raise ValueError(
                 "norm cannot be a callable with per_sample=True: each sample is judged by its root mean square."
@@ -127,7 +133,7 @@ class BacksolveAdjoint(Adjoint):
         """
         max_steps = problem.max_steps if self.max_steps is None else self.max_steps
         if isinstance(problem.method, SDEMethod):
-            return self._stochastic(problem.method, max_steps)
+            return self._stochastic(problem.method, getattr(problem.field, "path", None), max_steps)
         method = problem.method if self.method is None else find_method(self.method)
         if isinstance(method, SDEMethod):
             raise ValueError(
@@ -141,7 +147,7 @@ class BacksolveAdjoint(Adjoint):
             controller = controller if method.error_order is None else IController()
         return BackwardSettings(method, controller, self.rtol, self.atol, self.norm, max_steps)
 
-    def _stochastic(self, forward: SDEMethod, max_steps: int) -> BackwardSettings:
+    def _stochastic(self, forward: SDEMethod, path: Any, max_steps: int) -> BackwardSettings:
         fits = forward.calculus == "stratonovich" and "general" in forward.strong_orders and forward.by_products
         name = self.method or (forward if fits else "midpoint")
         try:
@@ -152,6 +158,12 @@ class BacksolveAdjoint(Adjoint):
             raise type(error)(
                 f"the backward solve of a stochastic equation is one of Stratonovich with general noise: {error}"
             ) from None
+        area = method.area("general")
+        has = getattr(path, "levy_area", area)
+        if not serves(has, area):
+            raise ValueError(
+                f"path must have levy_area={area!r} for method={method.name!r} of the backward solve, but has {has!r}."
+            )
         controller = self.controller
         if controller is None and not (self.rtol is None and self.atol is None):
             controller = PIController()

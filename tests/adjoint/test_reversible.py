@@ -98,11 +98,13 @@ def test_gradients_are_the_direct_ones_to_rounding(noise: str, use: str, steps: 
     assert_equal(found[1], found[0], 1e-9 if "error" in use or use == "all" else ROUNDING)
 
 
-def test_gradients_are_the_direct_ones_where_the_controller_chose_the_steps() -> None:
+@pytest.mark.parametrize("walks", [False, True], ids=["a path", "a path made as steps come"])
+def test_gradients_are_the_direct_ones_where_the_controller_chose_the_steps(walks: bool) -> None:
     found = []
     for adjoint in ("direct", "reversible"):
         inputs = leaves()
-        path = nde.BrownianPath(0.0, 1.0, (3, 2), seed=3, dtype=torch.float64)
+        torch.manual_seed(1)
+        path = None if walks else nde.BrownianPath(0.0, 1.0, (3, 2), seed=3, dtype=torch.float64)
         solution = solve(*inputs, adjoint, path=path, controller=nde.PIController(initial=0.2), rtol=1e-2, atol=1e-2)
         assert solution.stats.n_rejected > 0 and solution.steps.h.unique().numel() > 3
         found.append(torch.autograd.grad(USED["inner states"](solution) + weigh(solution.steps.error), inputs))
@@ -255,6 +257,7 @@ def test_what_the_carry_cannot_be_is_refused() -> None:
     carry = solve(*inputs, "reversible", steps=4).carry1
     for options, message in (
         ({"method": "heun"}, "carry0 belongs to reversible methods, but method='heun'"),
+        ({"dense": True}, "carry0 goes with none of per_sample=True"),
         ({"carry0": carry[0]}, "carry0 must be solution.carry1"),
         ({"carry0": (carry[0][:3], *carry[1:])}, "carry0 must be solution.carry1"),
     ):
@@ -312,6 +315,8 @@ def test_methods_that_cannot_be_undone_are_refused_by_name() -> None:
         solve(*leaves(), ReversibleAdjoint(), method="heun", steps=4)
     with pytest.raises(ValueError, match=r"for calculus='ito' and noise='diagonal': none\."):
         nde.solve_sde(lambda t, y: -y, lambda t, y: y, double(1.0), (0.0, 1.0), adjoint="reversible", seed=0)
+    with pytest.raises(ValueError, match="ReversibleAdjoint works with none of per_sample"):
+        solve(*leaves(), "reversible", steps=4, per_sample=True)
     with pytest.raises(TypeError, match="'heun' is not reversible"):
         find_method("heun").undo(None, 0.0, 0.1, double(1.0), None)
 

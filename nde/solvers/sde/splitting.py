@@ -35,6 +35,7 @@ class SplittingRungeKutta(SDEMethod):
 
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
     levy_area = "space-time"
+    by_products = True
 
     def __init__(self, name: str, tableau: SplittingTableau, calculus: str = "stratonovich") -> None:
         self.name = name
