@@ -73,9 +73,6 @@ class EulerHeun(SDEMethod):
         moved = plus(y, field(t, y), size_of(h, y))
         second = field.product(field.diffusion(t + h, y + first), noise)
         y1 = torch.add(moved, first + second, alpha=0.5)
-        drift, first = field(t, y), field.product(field.diffusion(t, y), noise)
-        second = field.product(field.diffusion(t + h, y + first), noise)
-        y1 = torch.add(y, drift, alpha=float(h)) + 0.5 * (first + second)
         return StepResult(y1, None, None, None, None)
 
 
