@@ -72,7 +72,8 @@ def solve_ode(
             fixed amount for tapes of the last ones. The field must be deterministic. ``"direct"`` records every
             operation: any closure, forward mode. Both differentiate ``y0``, ``ts``, ``args`` and whatever the field
             captures, as often as wanted. ``"backsolve"`` solves the continuous adjoint backwards: a memory that does
-            not grow with the steps, an error of the size of the tolerance, first derivatives. An
+            not grow with the steps, an error of the size of the tolerance, first derivatives. ``"reversible"`` undoes
+            the steps of ``method="reversible_heun"``: the gradients of the direct one in such a memory. An
             `nde.adjoint.Adjoint` with options of its own does as well: ``DiscreteAdjoint(tape_memory=0)``.
         max_steps: Limit on attempted steps, accepted and rejected, over the whole solve.
         dt_min: Steps that would have to be smaller than this end the solve.

@@ -36,6 +36,7 @@ class StratonovichRungeKutta(SDEMethod):
     weak_order = 1.0
     error_order = 1
     rows = True
+    by_products = True
 
     def __init__(self, name: str, tableau: ButcherTableau) -> None:
         self.name = name
@@ -62,6 +63,7 @@ class EulerHeun(SDEMethod):
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
     weak_order = 1.0
     rows = True
+    by_products = True
     source = "Gard (1988), Introduction to stochastic differential equations; Roberts (2012), arXiv:1210.0933"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
