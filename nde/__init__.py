@@ -3,6 +3,7 @@
 from nde import regularize
 from nde.models import NeuralODE, NeuralODEOutput
 from nde.solve import solve_ode
+from nde.solve_langevin import solve_langevin
 from nde.solve_sde import solve_sde
 from nde.solvers import (
     Event,
@@ -39,6 +40,7 @@ __all__ = [
     "method_names",
     "register_method",
     "regularize",
+    "solve_langevin",
     "solve_ode",
     "solve_sde",
 ]

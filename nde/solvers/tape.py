@@ -19,6 +19,7 @@ from nde.solvers.field import VectorField
 __all__ = ["Evaluation", "StepTape", "TapingField", "evaluate", "measured"]
 
 _Value = TypeVar("_Value")
+_UNKNOWN = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ class TapingField(VectorField):
 def measured(
     make: Callable[[], _Value], holds: Callable[[_Value], Iterable[Tensor]], captured: Sequence[Tensor]
 ) -> tuple[_Value, int]:
-    """Return what is made, and the bytes that its tape holds besides captured tensors."""
+    """Return what is made, and the bytes that its tape holds besides captured tensors.
+
+    Where these cannot be measured, they count as more than there is room for, so that no tape is kept.
+    """
     known = {tensor.untyped_storage().data_ptr() for tensor in captured}
     sizes: dict[int, int] = {}
 
@@ -144,8 +148,14 @@ def measured(
             sizes[tensor.data_ptr()] = min(storage.nbytes(), tensor.nbytes)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        made = make()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            made = make()
+    except RuntimeError as error:
+        if "saved tensor" not in str(error):
+            raise
+        # torch.func.grad and its like, where the field calls them, allow no hooks
+        return make(), _UNKNOWN
     for tensor in holds(made):
         note(tensor)
     return made, sum(sizes.values())

@@ -91,3 +91,14 @@ def test_a_missed_tensor_is_noticed_beside_such_leaves_and_in_one_evaluation(per
             field, start()[0], (0.0, 1.0), adjoint=adjoint, per_sample=per_sample,
             method="euler", controller=nde.FixedStep(1.0),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
+def test_a_field_made_by_torchs_function_transforms_has_the_gradients_of_one_that_is_written_out(adjoint) -> None:
+    weight = torch.tensor([0.7, -0.3], dtype=torch.float64, requires_grad=True)
+    force = torch.func.grad(lambda x: (torch.cos(x) * weight).sum())
+    y0, found = torch.ones(3, 2, dtype=torch.float64), []
+    for field in (lambda t, x: force(x), lambda t, x: -torch.sin(x) * weight):
+        end = nde.solve_ode(field, y0, (0.0, 1.0), adjoint=adjoint).y1
+        found.append(torch.autograd.grad(end.square().sum(), weight)[0])
+    torch.testing.assert_close(*found, rtol=1e-12, atol=0)

@@ -42,6 +42,11 @@ class _Witness:
         self._look("diffusion", t, value)
         return value
 
+    def gradient(self, t: float | Tensor, x: Tensor) -> Tensor:
+        value: Tensor = self._field.gradient(t, x)
+        self._look("gradient", t, value)
+        return value
+
     def increment(self, t: float | Tensor, h: float | Tensor) -> Any:
         found = self._field.increment(t, h)
         for part in found:

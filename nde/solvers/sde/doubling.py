@@ -51,7 +51,7 @@ class StepDoubling(SDEMethod):
             return
         self.name = f"doubled_{method.name}"
         self.calculus = method.calculus
-        self.strong_orders: Mapping[str, float] = method.strong_orders  # type: ignore[misc]  # a fact of the method
+        self.strong_orders: Mapping[str, float | None] = method.strong_orders  # type: ignore[misc]  # a fact of the method
         self.weak_order = method.weak_order
         self.levy_area = method.levy_area
         self.source = method.source
@@ -64,7 +64,13 @@ class StepDoubling(SDEMethod):
     def fitted(self, calculus: str, noise: str) -> StepDoubling:
         """See `SDEMethod.fitted`: the method is found, and its error order is that for the noise."""
         method = find_sde_method(self.method, calculus, noise)
-        return StepDoubling(method, self.error_order or method.strong_orders[noise] + 0.5)
+        order = method.strong_orders[noise]
+        if order is None:
+            raise ValueError(
+                f"method={self.name!r} compares steps of two sizes on one path, but {method.name!r} has no strong "
+                "order: the two do not come near to each other. Use it with controller=nde.FixedStep(0.01)."
+            )
+        return StepDoubling(method, self.error_order or order + 0.5)
 
     def area(self, noise: str) -> str:
         """See `SDEMethod.area`."""

@@ -27,9 +27,10 @@ class SDEMethod(Method):
 
     Attributes:
         calculus: The integral that it converges to, one of `CALCULI`.
-        strong_orders: Strong order for each kind of noise that it takes.
+        strong_orders: Strong order for each kind of noise that it takes; None where it converges weakly alone, so that
+            its solutions have the law of the equation's but do not come nearer to those of the path.
         weak_order: Weak order, the least of those for the kinds of noise that it takes other than "general", for which
-            it is 1; None if not known.
+            it is 1 where the method has a strong order; None if not known.
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
             "foster" (each of these two serves for the other).
         stages_inside: Whether drift and diffusion are evaluated at times of the step alone.
@@ -39,7 +40,7 @@ class SDEMethod(Method):
     """
 
     calculus: str
-    strong_orders: ClassVar[Mapping[str, float]]
+    strong_orders: ClassVar[Mapping[str, float | None]]
     weak_order: float | None = None
     levy_area: str = "none"
     stages_inside: bool = True

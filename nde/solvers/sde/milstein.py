@@ -51,18 +51,21 @@ class Milstein(SDEMethod):
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
         size, noise = size_of(h, y), field.increment(t, h).w
-        drift = field(t, y)
+        y1 = plus(y, field(t, y), size)
+        return StepResult(self.with_noise(y1, field, t, size, y, noise), None, None, None, None)
+
+    def with_noise(self, base: Tensor, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
+        """Return what an increment of the path adds to a step from ``y``, all but the drift, on top of a base."""
         square = noise.square()
         if self.calculus == "ito":
             square = square - wide(size, noise)
         if field.noise == "additive":  # the derivative vanishes
-            correction, diffusion = None, field.diffusion(t, y)
-        elif self.derivative_free:
+            return field.plus_product(base, field.diffusion(t, y), noise)
+        if self.derivative_free:
             correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
         else:
             correction, diffusion = self._derivative(field, t, y, 0.5 * square)
-        y1 = field.plus_product(plus(y, drift, size), diffusion, noise)
-        return StepResult(y1 if correction is None else y1 + correction, None, None, None, None)
+        return field.plus_product(base, diffusion, noise) + correction
 
     def _difference(self, field: SDEField, t: Scalar, h: Size, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         diffusion = field.diffusion(t, y)

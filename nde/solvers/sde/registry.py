@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from nde.solvers.registry import suggestion
+from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.euler import EulerMaruyama
+from nde.solvers.sde.langevin import ALIGN, BAOAB, QUICSORT, UBU, ShOULD
 from nde.solvers.sde.log_ode import LogODE
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.milstein import Milstein
@@ -13,6 +15,8 @@ from nde.solvers.sde.splitting_tables import GENERAL_SHARK, SEA, SHARK, SLOW_RK,
 from nde.solvers.sde.srk import StochasticRungeKutta
 from nde.solvers.sde.srk_tables import SOSRA, SOSRA2, SOSRI, SOSRI2, SRA1, SRA3, SRIW1, SRIW2
 from nde.solvers.sde.stratonovich import EulerHeun, StratonovichRungeKutta
+from nde.solvers.sde.weak import WeakRungeKutta
+from nde.solvers.sde.weak_tableau import DRI1, RI6
 from nde.solvers.tableaus import HEUN, MIDPOINT, RALSTON
 
 __all__ = ["default_method", "find_sde_method", "register_sde_method", "sde_method_names"]
@@ -90,6 +94,8 @@ register_sde_method(Milstein("ito"))
 register_sde_method(Milstein("stratonovich"))
 register_sde_method(Milstein("ito", derivative_free=True))
 register_sde_method(EulerHeun())
+register_sde_method(ThetaMaruyama())
+register_sde_method(ImplicitMilstein())
 for _name, _tableau in (("heun", HEUN), ("midpoint", MIDPOINT), ("ralston", RALSTON)):
     register_sde_method(StratonovichRungeKutta(_name, _tableau))
 register_sde_method(ReversibleHeun())
@@ -99,6 +105,10 @@ for _name, _sri in (("sriw1", SRIW1), ("sriw2", SRIW2), ("sosri", SOSRI), ("sosr
 for _name, _sra in (("sra1", SRA1), ("sra3", SRA3), ("sosra", SOSRA), ("sosra2", SOSRA2)):
     for _calculus in CALCULI:
         register_sde_method(StochasticRungeKutta(_name, _sra, _calculus))
+for _langevin in (QUICSORT(), ShOULD(), ALIGN(), UBU(), BAOAB()):
+    register_sde_method(_langevin)
+for _name, _weak in (("dri1", DRI1), ("ri6", RI6)):
+    register_sde_method(WeakRungeKutta(_name, _weak))
 for _name, _splitting in (("general_shark", GENERAL_SHARK), ("slow_rk", SLOW_RK), ("spark", SPARK)):
     register_sde_method(SplittingRungeKutta(_name, _splitting))
 for _name, _splitting in (("sea", SEA), ("shark", SHARK)):

@@ -28,6 +28,12 @@ def slope(case, method, path, **options):
     return -numpy.polyfit(numpy.log(STEPS), numpy.log(errors), 1)[0]
 
 
+def converging(calculus, noise):
+    """The methods that converge strongly; others have tests of their law."""
+    names = sde_method_names(calculus, noise)
+    return [name for name in names if find_sde_method(name, calculus, noise).strong_orders[noise] is not None]
+
+
 @functools.cache
 def paths(*shape, cells=CELLS):
     return TablePath(0.0, 1.0, shape, cells, seed=3)
@@ -35,18 +41,18 @@ def paths(*shape, cells=CELLS):
 
 @pytest.mark.parametrize(
     ("name", "calculus", "method"),
-    [(name, calculus, method) for name, calculus in CASES for method in sde_method_names(calculus, "diagonal")],
+    [(name, calculus, method) for name, calculus in CASES for method in converging(calculus, "diagonal")],
 )
 def test_strong_order_with_diagonal_noise(name, calculus, method) -> None:
     expected = find_sde_method(method, calculus, "diagonal").strong_orders["diagonal"]
-    assert slope(CASES[name, calculus], method, paths(2000)) == pytest.approx(expected, abs=0.15)
+    assert slope(CASES[name, calculus], method, paths(2000, 1)) == pytest.approx(expected, abs=0.15)
 
 
 @pytest.mark.parametrize("calculus", ["ito", "stratonovich"])
 @pytest.mark.parametrize("noise", ["scalar", "additive"])
 def test_strong_order_with_scalar_and_additive_noise(noise, calculus) -> None:
     case = scalar(calculus) if noise == "scalar" else additive(calculus)
-    for method in sde_method_names(calculus, noise):
+    for method in converging(calculus, noise):
         expected = find_sde_method(method, calculus, noise).strong_orders[noise]
         path = paths(2000, 1) if noise == "scalar" else paths(500, 3, cells=2048)
         found = slope(case, method, path)
@@ -56,14 +62,14 @@ def test_strong_order_with_scalar_and_additive_noise(noise, calculus) -> None:
 @pytest.mark.parametrize("calculus", ["ito", "stratonovich"])
 def test_strong_order_with_noise_that_does_not_commute(calculus) -> None:
     case = GENERAL[calculus]
-    for method in sde_method_names(calculus, "general"):
+    for method in converging(calculus, "general"):
         expected = find_sde_method(method, calculus, "general").strong_orders["general"]
         assert slope(case, method, paths(500, 2, cells=2048)) == pytest.approx(expected, abs=0.15), method
 
 
 @pytest.mark.parametrize("calculus", ["ito", "stratonovich"])
 def test_strong_order_with_noise_that_commutes(calculus) -> None:
-    for method in sde_method_names(calculus, "commutative"):
+    for method in converging(calculus, "commutative"):
         expected = find_sde_method(method, calculus, "commutative").strong_orders["commutative"]
         assert slope(commutative(calculus), method, paths(2000, 2)) == pytest.approx(expected, abs=0.15), method
 
