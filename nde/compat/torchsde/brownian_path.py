@@ -59,9 +59,10 @@ class MotionPath:
     def _known(self, time: float) -> float:
         grid = self._grid
         index = bisect_left(grid, time)
-        for near in grid[max(index - 1, 0) : index + 1]:
-            if abs(time - near) <= _ROUNDING * math.ulp(max(abs(time), abs(near))):
-                return near
+        # the nearest one: sums of steps may end that close before the last time, as 10 * 0.1 before 1
+        near = min(grid[max(index - 1, 0) : index + 1], key=lambda end: abs(time - end))
+        if abs(time - near) <= _ROUNDING * math.ulp(max(abs(time), abs(near))):
+            return near
         return min(max(time, grid[0]), grid[-1])
 
     def _time(self, t: float) -> float | Tensor:

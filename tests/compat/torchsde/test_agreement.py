@@ -46,6 +46,18 @@ def test_states_agree_to_rounding(calculus, method, noise, options) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize(("calculus", "method"), [("ito", "srk"), ("ito", "euler"), ("stratonovich", "midpoint")])
+def test_a_last_step_of_one_rounding_unit_is_taken_as_there(calculus, method) -> None:
+    # ten times 0.1 is 1 less a rounding unit
+    sde = Elementwise("diagonal", calculus)
+    found, expected = (solved(library, sde, method, "diagonal", times=(0.0, 1.0)) for library in (ours, theirs))
+    torch.testing.assert_close(found, expected, rtol=1e-13, atol=1e-13)
+    own = motion("diagonal", method, library=ours)
+    y0 = torch.zeros(4, 3, dtype=torch.float64)
+    for bm in (own, None):
+        assert bool(ours.sdeint(sde, y0, [0.0, 1.0], bm=bm, method=method, dt=0.1).isfinite().all())
+
+
 @pytest.mark.parametrize("dt", [0.1, 0.01, 0.03])
 def test_times_in_float32_are_summed_as_there(dt) -> None:
     # a time that is off by one rounding unit would move the motion by its root, 2e-4
