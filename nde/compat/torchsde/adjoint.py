@@ -48,15 +48,15 @@ def sdeint_adjoint(
 ) -> Any:
     """Integrate as `sdeint` does, with gradients that need no tape of the whole solve.
 
-    By default the steps are taken again one by one in the backward pass, or undone where the method is
-    "reversible_heun": the gradients are exactly those of the numbers that the solve computed. That is the default, and
-    not torchsde's continuous adjoint, because it is better at what gradients are for. The continuous adjoint's error is
-    that of the discretisation (1e-5 to 1e-2 of the gradient at 50 to 200 steps of small networks; for an Ito equation
-    with diagonal noise whose entries mix it does not even vanish with the step), and it takes two to four times as
-    long. Its memory does not grow with the steps, whereas taking steps again needs one state of each: 51 kB for 100
-    steps of a batch of 32 samples of 4 entries. To have that memory, choose "reversible_heun", or name one of
-    "midpoint", "heun" and "euler_heun" as ``adjoint_method`` for a Stratonovich equation: that is the continuous
-    adjoint, solved on the steps of the forward solve.
+    By default the steps are taken again in the backward pass, or undone where the method is "reversible_heun" (Kidger,
+    Foster, Li, Lyons 2021): the gradients are exactly those of the numbers that the solve computed. torchsde's default
+    is the continuous adjoint (Li, Wong, Chen, Duvenaud 2020), which is less good at what gradients are for: its error
+    is that of the discretisation, 1e-5 to 2e-2 of the gradient at 50 to 200 steps of small networks, and for an Ito
+    equation with diagonal noise whose entries mix it does not vanish with the step; and it takes two to five times as
+    long. What it has for itself is a memory that does not grow with the steps, where taking them again needs the state
+    of each (51 kB for 100 steps of 32 samples of 4 entries in float32, besides tapes of at most 96 MB). For such a
+    memory, choose "reversible_heun"; or name "midpoint", "heun" or "euler_heun" as ``adjoint_method`` of a
+    Stratonovich equation, and have the continuous adjoint, solved on the steps of the forward solve.
 
     Gradients reach ``y0``, ``extra_solver_state`` (with "reversible_heun") and ``adjoint_params``, and nothing else
     that the functions of ``sde`` depend on. Parameters that the states do not depend on get zeros. Second derivatives
