@@ -111,7 +111,7 @@ def solve_langevin(
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if isinstance(chosen_adjoint, BacksolveAdjoint):
         raise ValueError(
-            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps '
+            'adjoint="backsolve" does not solve the adjoint of Langevin equations. Use adjoint="discrete", which keeps '
             'one state per step, or adjoint="direct".'
         )
     validation.check_args(args)

@@ -98,9 +98,9 @@ def solve_sde(
             and matrix noise needs two axes of ``y0`` at least. A path of one's own is asked for one interval after the
             other unless it is a `BrownianPath`.
         events: One or several `nde.Event`; see there. Conditions are looked at on the line between the ends of steps,
-            so that the time of a crossing is known to the size of a step at best, with an error of order 1/2 where the
-            path itself decides it, and crossings back and forth within one step are not seen (``Event.checks`` finds
-            no more of them). A state that jumps goes on from the line, with the path's noise from that time on.
+            so that times of crossings converge with strong order 1/2 at most, whatever the method: what the path does
+            within a step, back and forth across the condition too, is not seen (``Event.checks`` looks at more places
+            of the line alone). A state that jumps goes on from the line, with the path's noise from that time on.
             Increments of the path are constants to derivatives: they do not move with the time of an event.
         dense: As in `nde.solve_ode`: ``solution(t)`` is the line between the ends of steps, which has another law than
             the solution.

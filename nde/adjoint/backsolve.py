@@ -133,7 +133,7 @@ class BacksolveAdjoint(Adjoint):
         """
         max_steps = problem.max_steps if self.max_steps is None else self.max_steps
         if isinstance(problem.method, SDEMethod):
-            return self._stochastic(problem.method, getattr(problem.field, "path", None), max_steps)
+            return self._stochastic(problem.method, problem.field, max_steps)
         method = problem.method if self.method is None else find_method(self.method)
         if isinstance(method, SDEMethod):
             raise ValueError(
@@ -147,7 +147,12 @@ class BacksolveAdjoint(Adjoint):
             controller = controller if method.error_order is None else IController()
         return BackwardSettings(method, controller, self.rtol, self.atol, self.norm, max_steps)
 
-    def _stochastic(self, forward: SDEMethod, path: Any, max_steps: int) -> BackwardSettings:
+    def _stochastic(self, forward: SDEMethod, field: Any, max_steps: int) -> BackwardSettings:
+        if forward.strong_orders[field.noise] is None:
+            raise ValueError(
+                f'adjoint="backsolve" follows the path back, but the solution by method={forward.name!r} is near to '
+                'that of the path in law alone. Choose a method with a strong order, or adjoint="discrete".'
+            )
         fits = forward.calculus == "stratonovich" and "general" in forward.strong_orders and forward.by_products
         name = self.method or (forward if fits else "midpoint")
         try:
@@ -159,7 +164,7 @@ class BacksolveAdjoint(Adjoint):
                 f"the backward solve of a stochastic equation is one of Stratonovich with general noise: {error}"
             ) from None
         area = method.area("general")
-        has = getattr(path, "levy_area", area)
+        has = getattr(field.path, "levy_area", area)
         if not serves(has, area):
             raise ValueError(
                 f"path must have levy_area={area!r} for method={method.name!r} of the backward solve, but has {has!r}."

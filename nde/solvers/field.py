@@ -29,7 +29,10 @@ class VectorField:
 
     Attributes:
         evaluations: Number of calls so far.
+        name: What the function is called in messages.
     """
+
+    name = "field"
 
     def __init__(self, function: Callable[..., Any], structure: StateStructure, args: tuple[Any, ...] = ()) -> None:
         self.function = function
@@ -98,14 +101,14 @@ class VectorField:
             value = self.function(time, state, *self.args)
         except Exception as error:
             error.add_note(
-                f"raised by the field at t = {float(time.detach()):.10g}, in its evaluation number {self.evaluations}; "
-                f"it is called as field(t, y{', *args' if self.args else ''})"
+                f"raised by the {self.name} at t = {float(time.detach()):.10g}, in its evaluation number "
+                f"{self.evaluations}; it is called as {self.name}(t, y{', *args' if self.args else ''})"
             )
             raise
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
             flat = value.reshape(-1)
         else:
-            flat = self.structure.flatten(value, "the value of field(t, y)")
+            flat = self.structure.flatten(value, f"the value of {self.name}(t, y)")
         return self._unshared(flat) if self._copies or self.evaluations <= 2 else flat
 
     def arguments(self, t: float | Tensor, y: Tensor) -> tuple[Tensor, State]:
@@ -123,7 +126,7 @@ class VectorField:
     def _unshared(self, value: Tensor) -> Tensor:
         """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
         if self.evaluations == 1:
-            self.structure.check_device(value, "the value of field(t, y)")
+            self.structure.check_device(value, f"the value of {self.name}(t, y)")
             self._first = value
             return value.clone()
         if self._first is not None:

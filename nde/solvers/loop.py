@@ -93,12 +93,16 @@ def accepted_steps(
     error_order = method.error_order or 1
     control = problem.controller.begin(error_order)
     attempt: StepResult | None = None
+    broken = False  # whether states that were not finite made the steps shrink
+    broke = 0.0  # the size of the last step that led to one
 
     def fail(status: Status, h: float) -> None:
         progress.status = status
         failure = _failure(problem, norm, progress, t, h, y, carry, attempt)
         if status is Status.NON_FINITE:
-            failure = replace(failure, source=field.source(method, t, h, y, carry))
+            # the step that met it, without what lies beyond the span
+            again = direction * min(broke, abs(end_time - t))
+            failure = replace(failure, source=field.source(method, t, again, y, carry))
         progress.failure = failure
 
     size = problem.controller.first_step()
@@ -110,7 +114,6 @@ def accepted_steps(
         size = max(size, problem.dt_min)  # the choice is a guess, which must not end the solve
     stretch = 1.0 + problem.controller.stretch
     longest = problem.dt_max * (1 + 1e-9)  # so that rounding leaves no sliver at the end
-    broken = False  # whether states that were not finite made the steps shrink
     for landing, landing_anchor in problem.landings():
         while t != landing:
             size = min(size, problem.dt_max)
@@ -132,6 +135,7 @@ def accepted_steps(
             measured = norm.measure(y, result.y1, result.errors, result.stiffness)
             finite = math.isfinite(measured.value)
             accept, next_size = control.decide(abs(h), measured.value)
+            broke = broke if finite else abs(h)
             broken = not finite or (broken and not (accept and next_size > abs(h)))
             if not accept:
                 progress.rejected += 1

@@ -414,6 +414,8 @@ def test_what_it_cannot_do_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             solve_nets(BacksolveAdjoint(**options))
+    with pytest.raises(ValueError, match="method='ri6' is near to that of the path in law alone"):
+        solve_nets("backsolve", calculus="ito", method="ri6")
     path = nde.BrownianPath(0.0, 1.0, (2, 2), seed=0, dtype=torch.float64)
     with pytest.raises(ValueError, match="levy_area='space-time' for method='spark' of the backward solve, but"):
         solve_nets(BacksolveAdjoint(method="spark"), path=path)

@@ -100,11 +100,12 @@ class Cells:
         chunk = self.chunk(cell)
         return chunk.values[:, cell - chunk.first].unbind(0)
 
-    def cell_rows(self, keys: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+    def cell_rows(self, keys: Tensor, lengths: np.ndarray) -> tuple[Tensor, ...]:
         """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
         components = torch.arange(self.count, device=keys.device).unsqueeze(1)
-        scales = torch.stack([root(lengths * variance) for variance in _VARIANCES[: self.count]])
-        return self._normals.draw(node_keys(keys, components), scales.to(self._normals.dtype)).unbind(0)
+        scales = torch.from_numpy(np.stack([root(lengths * variance) for variance in _VARIANCES[: self.count]]))
+        drawn = self._normals.draw(node_keys(keys, components), scales.to(self._normals.device, self._normals.dtype))
+        return drawn.unbind(0)
 
     def span(self, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the numbers of the cells from ``first`` up to, without, ``last``."""

@@ -194,17 +194,15 @@ def check_time(time: Any, name: str) -> float:
     return time if type(time) is float else _number(time, name)
 
 
-def check_row_times(time: Any, name: str, plan: Plan) -> Tensor:
-    """Return a time per row as float64, shape ``(rows,)``, on the path's device."""
+def check_row_times(time: Any, name: str, plan: Plan) -> np.ndarray:
+    """Return a time per row as float64, shape ``(rows,)``, on the host, where places among the nodes are computed."""
     if not isinstance(time, Tensor):
-        return torch.full((plan.rows,), _number(time, name), dtype=torch.float64, device=plan.device)
+        return np.full(plan.rows, _number(time, name))
     if time.is_complex() or time.dtype == torch.bool:
         raise TypeError(f"{name} must hold real times, but has dtype {time.dtype}.")
-    times = time.detach().to(device=plan.device, dtype=torch.float64)
     rows = len(plan.own_shape) > 0 and not plan.single
-    if times.dim() == 0:
-        return times.expand(plan.rows)
-    if not rows or times.shape not in ((plan.rows,), (plan.rows, 1)):
+    if time.dim() and (not rows or time.shape not in ((plan.rows,), (plan.rows, 1))):
         expected = f"({plan.rows},) or ({plan.rows}, 1), a time per row of shape {plan.own_shape}" if rows else "()"
-        raise ValueError(f"{name} must be a number or have shape {expected}, but has shape {tuple(times.shape)}.")
-    return times.reshape(-1)
+        raise ValueError(f"{name} must be a number or have shape {expected}, but has shape {tuple(time.shape)}.")
+    times: np.ndarray = time.detach().to(device="cpu", dtype=torch.float64).reshape(-1).numpy()
+    return times if time.dim() else np.full(plan.rows, times[0])

@@ -96,6 +96,8 @@ def root(value: Any) -> Any:
 
     What rounding has left below zero counts as zero.
     """
+    if isinstance(value, np.ndarray):
+        return np.sqrt(np.maximum(value, 0.0))
     if not isinstance(value, Tensor):
         return math.sqrt(max(value, 0.0))
     value = value.clamp_min(0.0)

@@ -1,6 +1,6 @@
 """Where times lie on a path: the cell, and the quantum of the cell's tree.
 
-Host numbers where all rows share a time, tensors where each row has its own; both round alike. The path asks it.
+Numbers where all rows share a time, arrays where each row has its own; both round alike. The path asks it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import math
 from bisect import bisect_right
 
 import numpy as np
-import torch
-from torch import Tensor
 
 __all__ = ["Clock"]
 
@@ -32,7 +30,6 @@ class Clock:
         self.quanta = quanta
         self._grid = grid
         self._slack = _SLACK * (self.times[-1] - self.times[0])
-        self._tensor: Tensor | None = None
 
     def place(self, time: float, name: str) -> tuple[int, int]:
         """Return the cell of a time and its place there in quanta; the end of a cell is the start of the next.
@@ -47,7 +44,7 @@ class Clock:
         if cell == len(times) - 1:
             return cell, 0
         start = times[cell]
-        # int(x + 0.5), not round(): the tensors' line below
+        # int(x + 0.5), not round(): the arrays' line below
         quantum = math.floor((time - start) / (times[cell + 1] - start) * self.quanta + 0.5)
         return (cell + 1, 0) if quantum == self.quanta else (cell, quantum)
 
@@ -97,42 +94,40 @@ class Clock:
             found[inner] = np.where(low > high, times[inner], start + length * (node / self.quanta))
         return found
 
-    def place_rows(self, times: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """Return the same for a time per row, float64 of shape ``(rows,)``."""
-        grid = self.tensor(times.device)
+    def place_rows(self, times: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same as ``place`` for a time per row, float64 of shape ``(rows,)``."""
+        grid = self._grid
         outside = ~((times >= self.times[0]) & (times <= self.times[-1]))
-        if bool(outside.any()):
-            rows = outside.nonzero()[:, 0].tolist()
-            for row in rows:
+        if outside.any():
+            for row in np.flatnonzero(outside).tolist():
                 self._inside(float(times[row]), f"{name}[{row}]")
-            times = times.clamp(self.times[0], self.times[-1])
-        cell = torch.searchsorted(grid, times, right=True) - 1
+            times = np.clip(times, self.times[0], self.times[-1])
+        cell = np.searchsorted(grid, times, side="right") - 1
         last = grid.shape[0] - 1
-        before = cell.clamp_max(last - 1)
+        before = np.minimum(cell, last - 1)
         start = grid[before]
-        quantum = ((times - start) / (grid[before + 1] - start) * float(self.quanta) + 0.5).floor().long()
+        quantum = np.floor((times - start) / (grid[before + 1] - start) * self.quanta + 0.5).astype(np.int64)
         next_cell = (quantum == self.quanta) | (cell == last)
-        return torch.where(next_cell, before + 1, cell), torch.where(next_cell, 0, quantum)
+        return np.where(next_cell, before + 1, cell), np.where(next_cell, 0, quantum)
 
     def time(self, cell: int, quantum: int) -> float:
         """Return the time of a place."""
         start = self.times[cell]
         return start + (self.times[cell + 1] - start) * (quantum / self.quanta) if quantum else start
 
-    def rows_time(self, cell: Tensor, quantum: Tensor) -> Tensor:
+    def rows_time(self, cell: np.ndarray, quantum: np.ndarray) -> np.ndarray:
         """Return the time of a place per row; a place may be given as its cell's end."""
-        grid = self.tensor(cell.device)
         full = quantum == self.quanta
-        cell, quantum = torch.where(full, cell + 1, cell), torch.where(full, 0, quantum)
-        start = grid[cell]
-        end = grid[(cell + 1).clamp_max(grid.shape[0] - 1)]
-        return start + (end - start) * (quantum.double() / float(self.quanta))
+        cell, quantum = np.where(full, cell + 1, cell), np.where(full, 0, quantum)
+        start = self._grid[cell]
+        end = self._grid[np.minimum(cell + 1, self._grid.shape[0] - 1)]
+        found: np.ndarray = start + (end - start) * (quantum / self.quanta)
+        return found
 
-    def tensor(self, device: torch.device) -> Tensor:
-        """Return the grid as a tensor."""
-        if self._tensor is None or self._tensor.device != device:
-            self._tensor = torch.from_numpy(self._grid).to(device)
-        return self._tensor
+    def lengths(self, cell: np.ndarray) -> np.ndarray:
+        """Return the lengths of cells."""
+        found: np.ndarray = self._grid[cell + 1] - self._grid[cell]
+        return found
 
     def _inside(self, time: float, name: str) -> float:
         first, last = self.times[0], self.times[-1]

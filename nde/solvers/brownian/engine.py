@@ -24,6 +24,7 @@ from nde.solvers.brownian.tree import Tree
 __all__ = ["Engine"]
 
 Place = tuple[int, int]
+Places = tuple[np.ndarray, np.ndarray]
 
 
 class Engine:
@@ -159,38 +160,40 @@ class Engine:
         self.known = {pair: (increment, version) for pair, increment in zip(pairs, increments, strict=True)}
         return increments[cell - chunk.first]
 
-    def rows(self, s: Tensor, t: Tensor) -> BrownianIncrement:
+    def rows(self, s: np.ndarray, t: np.ndarray) -> BrownianIncrement:
         """Return an increment per row, given times of shape ``(rows,)``: for each row what ``span`` gives for it."""
         tree, plan = self._tree, self.plan
         start, end = (-s, -t) if plan.backwards else (s, t)
         a, b = self.clock.place_rows(start, "s"), self.clock.place_rows(end, "t")
         back = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
-        cell, quantum = (torch.where(back, y, x) for x, y in zip(a, b, strict=True))
-        last_cell, last_quantum = (torch.where(back, x, y) for x, y in zip(a, b, strict=True))
+        some_back = bool(back.any())
+        if some_back:
+            a, b = _exchanged(a, b, back), _exchanged(b, a, back)
+        (cell, quantum), (last_cell, last_quantum) = a, b
         one_cell = cell == last_cell
-        joined = JoinedRows(plan.count, self.clock.rows_time(cell, quantum))
+        joined = JoinedRows(plan.count, self.clock.rows_time(cell, quantum), plan.device)
         # the first part lies in a cell and does not fill it; then come whole cells; then the beginning of the last one
-        stop = torch.where(one_cell, last_quantum, tree.quanta)
-        used = torch.where(one_cell, quantum < last_quantum, quantum > 0)
+        stop = np.where(one_cell, last_quantum, tree.quanta)
+        used = np.where(one_cell, quantum < last_quantum, quantum > 0)
         joined.add(self._row_parts(cell, quantum, stop, used), used, self.clock.rows_time(cell, stop))
-        first = torch.where(quantum > 0, cell + 1, cell)
-        used = last_cell > first
-        if bool(used.any()):
-            joined.add(self._row_cells(first, last_cell, used), used, self.clock.rows_time(last_cell, 0 * last_cell))
-        used = ~one_cell & (last_quantum > 0)
-        if bool(used.any()):
-            parts = self._row_parts(last_cell, torch.zeros_like(last_quantum), last_quantum, used)
-            joined.add(parts, used, self.clock.rows_time(last_cell, last_quantum))
+        if not one_cell.all():
+            first = np.where(quantum > 0, cell + 1, cell)
+            used = last_cell > first
+            if used.any():
+                joined.add(
+                    self._row_cells(first, last_cell, used), used, self.clock.rows_time(last_cell, 0 * last_cell)
+                )
+            used = ~one_cell & (last_quantum > 0)
+            if used.any():
+                parts = self._row_parts(last_cell, np.zeros_like(last_quantum), last_quantum, used)
+                joined.add(parts, used, self.clock.rows_time(last_cell, last_quantum))
         values = joined.values.unsqueeze(1)
-        area = None
-        if self._has_area:
-            numbers = (place[0] * tree.quanta + place[1] for place in ((cell, quantum), (last_cell, last_quantum)))
-            lengths = joined.reached - joined.start
-            lengths = lengths.reshape(1, -1, *(1,) * (len(plan.shape) - 1))
-            area = self._area(values, lengths, *(number.unsqueeze(0) for number in numbers))
-            area = torch.where((joined.reached == joined.start).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
-        forwards, backwards = (self._finished(values, area, way)[0] for way in (False, True))
-        sides = back.reshape(-1, *(1,) * (len(plan.own_shape) - 1))
+        area = self._row_area(values, a, b, joined.reached - joined.start) if self._has_area else None
+        forwards = self._finished(values, area, False)[0]
+        if not some_back:
+            return forwards
+        backwards = self._finished(values, area, True)[0]
+        sides = self._tensor(back).reshape(-1, *(1,) * (len(plan.own_shape) - 1))
         chosen: list[Any] = []
         for name in ("w", "h", "k", "a"):
             one, other = getattr(forwards, name), getattr(backwards, name)
@@ -198,27 +201,42 @@ class Engine:
             chosen.append(None if one is None else torch.where(wide, other, one))
         return BrownianIncrement(*chosen)
 
-    def _row_parts(self, cell: Tensor, start: Tensor, end: Tensor, used: Tensor) -> Tensor:
-        """Return the numbers of a part of a cell per row; of any part where not ``used``."""
-        cell = cell.clamp_max(len(self.clock.times) - 2)
-        start, end = torch.where(used, start, 0), torch.where(used, end, 1)
-        grid = self.clock.tensor(cell.device)
-        lengths = grid[cell + 1] - grid[cell]
-        keys = cell_keys(self._key, cell)
-        return torch.stack(self._tree.span_rows(keys, self._cells.cell_rows(keys, lengths), lengths, start, end))
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.plan.device)
 
-    def _row_cells(self, first: Tensor, last: Tensor, used: Tensor) -> Tensor:
+    def _row_area(self, values: Tensor, a: Places, b: Places, lengths: np.ndarray) -> Tensor:
+        """Return an area per row, zero where an interval has no length."""
+        numbers = (self._tensor(cell * self._tree.quanta + quantum).unsqueeze(0) for cell, quantum in (a, b))
+        length = self._tensor(lengths).reshape(1, -1, *(1,) * (len(self.plan.shape) - 1))
+        area = self._area(values, length, *numbers)
+        return torch.where((length == 0).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
+
+    def _row_parts(self, cell: np.ndarray, start: np.ndarray, end: np.ndarray, used: np.ndarray) -> Tensor:
+        """Return the numbers of a part of a cell per row; of any part where not ``used``."""
+        cell = np.minimum(cell, len(self.clock.times) - 2)
+        start, end = np.where(used, start, 0), np.where(used, end, self._tree.quanta)
+        lengths = self.clock.lengths(cell)
+        keys: Tensor | int
+        if len(self.clock.times) == 2:
+            keys, numbers = cell_key(self._key, 0), self._cells.cell(0)
+        else:
+            keys = cell_keys(self._key, self._tensor(cell))
+            numbers = self._cells.cell_rows(keys, lengths)
+        return torch.stack(self._tree.span_rows(keys, numbers, lengths, start, end))
+
+    def _row_cells(self, first: np.ndarray, last: np.ndarray, used: np.ndarray) -> Tensor:
         """Return sums over whole cells per row, zero where not ``used``; rows with the same cells share the work."""
-        values = torch.zeros(
-            (self.plan.count, *self._cells.cell(0)[0].shape), dtype=self.plan.dtype, device=first.device
-        )
-        ranges, member = torch.stack([first, last], 1).unique(dim=0, return_inverse=True)
-        for index, (begin, stop) in enumerate(ranges.tolist()):
-            chosen = (member == index) & used
-            if begin < stop and bool(chosen.any()):
-                for value, total in zip(self._cells.span(begin, stop), values, strict=True):
-                    total[chosen] = value[chosen]
+        plan = self.plan
+        values = torch.zeros((plan.count, *self._cells.cell(0)[0].shape), dtype=plan.dtype, device=plan.device)
+        for begin, stop in {(int(one), int(other)) for one, other in zip(first[used], last[used], strict=True)}:
+            chosen = self._tensor((first == begin) & (last == stop) & used)
+            for value, total in zip(self._cells.span(begin, stop), values, strict=True):
+                total[chosen] = value[chosen]
         return values
+
+
+def _exchanged(one: Places, other: Places, where: np.ndarray) -> Places:
+    return np.where(where, other[0], one[0]), np.where(where, other[1], one[1])
 
 
 class JoinedRows:
@@ -227,28 +245,33 @@ class JoinedRows:
     Args:
         count: Numbers of an increment.
         start: Where the rows' intervals begin, float64, shape ``(rows,)``.
+        device: Where the numbers are.
 
     Attributes:
-        clock: Finds times on the grid.
         values: The numbers so far, shape ``(count, rows, columns)``.
         reached: Where they end.
     """
 
-    def __init__(self, count: int, start: Tensor) -> None:
+    def __init__(self, count: int, start: np.ndarray, device: torch.device) -> None:
         self.values: Tensor
         self.start = start
         self.reached = start
         self._count = count
+        self._device = device
 
-    def add(self, part: Tensor, used: Tensor, end: Tensor) -> None:
+    def add(self, part: Tensor, used: np.ndarray, end: np.ndarray) -> None:
         """Join the next part to the rows that have it."""
-        column = used.unsqueeze(1)
+        all_used = bool(used.all())
         if not hasattr(self, "values"):
-            self.values = torch.where(column, part, 0.0)
+            self.values = part if all_used else torch.where(self._column(used), part, 0.0)
         else:
-            weights = join_weights((self.reached - self.start) / (end - self.start), self._count)
-            weights = tuple(weight.to(part.dtype).unsqueeze(1) for weight in weights)
-            both = torch.stack(join(self.values.unbind(0), part.unbind(0), weights))
-            begun = (self.reached > self.start).unsqueeze(1)
-            self.values = torch.where(column, torch.where(begun, both, part), self.values)
-        self.reached = torch.where(used, end, self.reached)
+            with np.errstate(all="ignore"):  # what rows without this part give is not used
+                weights = join_weights((self.reached - self.start) / (end - self.start), self._count)
+            columns = tuple(self._column(weight).to(part.dtype) for weight in weights)
+            both = torch.stack(join(self.values.unbind(0), part.unbind(0), columns))
+            begun = self._column(self.reached > self.start)
+            self.values = torch.where(self._column(used), torch.where(begun, both, part), self.values)
+        self.reached = np.where(used, end, self.reached)
+
+    def _column(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._device).unsqueeze(1)

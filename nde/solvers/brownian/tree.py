@@ -7,6 +7,8 @@ ends, all drawn at once; the last ways are kept. The path asks it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from nde.solvers.brownian.chen import root
 from nde.solvers.brownian.keys import node_keys
 from nde.solvers.brownian.normals import Normals
 from nde.solvers.brownian.sums import GROUP, weighted_sum
-from nde.solvers.brownian.weights import LEAF_BITS, Table, row_weights, span_weights
+from nde.solvers.brownian.weights import LEAF_BITS, Table, levels_of, row_weights, span_weights
 
 __all__ = ["Tree"]
 
@@ -45,7 +47,6 @@ class Tree:
         self._sizes = np.int64(1) << (depth + LEAF_BITS - levels)
         self._components = np.arange(count, dtype=np.int64)
         self._ways: list[tuple[int, int, Tensor]] = []
-        self._row_constants: tuple[Tensor, Tensor, Tensor] | None = None
 
     def span(self, cell_key: int, cell: tuple[Tensor, ...], length: float, start: int, end: int) -> tuple[Tensor, ...]:
         """Return the numbers of a part of a cell.
@@ -76,32 +77,40 @@ class Tree:
         return self._total(parts)
 
     def span_rows(
-        self, cell_keys: Tensor, cells: tuple[Tensor, ...], lengths: Tensor, start: Tensor, end: Tensor
+        self,
+        cell_keys: Tensor | int,
+        cells: tuple[Tensor, ...],
+        lengths: np.ndarray,
+        start: np.ndarray,
+        end: np.ndarray,
     ) -> tuple[Tensor, ...]:
         """Return the numbers of a part of a cell per row; each row's are those that ``span`` gives for it.
 
         Args:
-            cell_keys: Each row's cell's key, int64, shape ``(rows,)``.
+            cell_keys: Each row's cell's key, int64, shape ``(rows,)``, or that of the only cell.
             cells: The cells' numbers, shapes ``(rows, columns)``.
             lengths: Their lengths, float64, shape ``(rows,)``.
             start, end: The parts in quanta, int64, shape ``(rows,)``, ``start < end``.
         """
-        if self._row_constants is None or self._row_constants[0].device != start.device:
-            arrays = (self._scales, self._sizes, self._levels)
-            scales, sizes, levels = (torch.from_numpy(array).to(start.device).unsqueeze(1) for array in arrays)
-            self._row_constants = scales, sizes, levels
-        scales, sizes, levels = self._row_constants
-        weights = row_weights(start, end, self.depth, self.count, scales, sizes)
-        scale = root(lengths)
-        mean: Table = [[value.to(cells[0].dtype).unsqueeze(1) for value in values] for values in weights.mean]
-        parts: list[list[Tensor] | Tensor] = [self._mean(cells, mean)]
-        for leaf, table in (((end - 1) >> LEAF_BITS, weights.end), (start >> LEAF_BITS, weights.start)):
-            places = (leaf >> (self.depth - levels)) + (1 << levels)
-            numbers = places.unsqueeze(1) * _COMPONENTS + torch.arange(self.count, device=leaf.device).unsqueeze(1)
-            keys = node_keys(cell_keys, numbers)
-            drawn = self._normals.draw(keys.flatten(0, 1)).unflatten(0, (self.depth + 1, self.count))
-            parts.append(weighted_sum(drawn, (table * scale).to(drawn.dtype).unsqueeze(-1)))
+        levels = levels_of(start, end, self.depth)
+        weights = row_weights(start, end, self.depth, self.count, self._scales, self._sizes, levels)
+        parts: list[list[Tensor] | Tensor] = [self._mean(cells, [self._columns(values) for values in weights.mean])]
+        if levels:
+            scale = root(lengths)
+            level = self._levels[:levels, None]
+            leaves = np.stack([(end - 1) >> LEAF_BITS, start >> LEAF_BITS])
+            places = (leaves[:, None] >> (self.depth - level)) + (np.int64(1) << level)
+            numbers = places[:, :, None] * _COMPONENTS + self._components[:, None]
+            keys = node_keys(cell_keys, torch.from_numpy(numbers).to(self._normals.device))
+            drawn = self._normals.draw(keys.flatten(0, 2)).unflatten(0, (2, levels, self.count))
+            for way, table in zip(drawn, (weights.end, weights.start), strict=True):
+                parts.append(weighted_sum(way, self._columns(table * scale)))
         return self._total(parts)
+
+    def _columns(self, values: Any) -> Any:
+        """Return numbers per row as columns."""
+        column = torch.from_numpy(np.stack(values) if isinstance(values, list) else values).to(self._normals.dtype)
+        return column.to(self._normals.device).unsqueeze(-1)
 
     def _mean(self, cell: tuple[Tensor, ...], table: Table) -> list[Tensor]:
         """Return the path's mean given the cell's numbers; a number weighs in those up to its own order."""

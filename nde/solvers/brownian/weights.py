@@ -1,8 +1,9 @@
 """The weights of a tree's normal numbers in the increment over a part of its cell.
 
 Times are whole numbers of quanta here, so that the place of a time among the nodes is exact. The same formulas serve
-one interval for all rows (host numbers, only the levels that matter) and an interval per row (tensors, all levels,
-masks). The trees use them.
+one interval for all rows (numbers, only the levels that matter) and an interval per row (arrays, the levels that matter
+for any of them, masks). All is computed on the host, whose operations on small arrays are the cheapest. The trees use
+them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nde.solvers.brownian.bridge import leaf_weights, mean_weights, part_weights, prefix_weights
 from nde.solvers.brownian.chen import join, join_weights
 
-__all__ = ["LEAF_BITS", "RowWeights", "SpanWeights", "row_weights", "span_weights"]
+__all__ = ["LEAF_BITS", "RowWeights", "SpanWeights", "levels_of", "row_weights", "span_weights"]
 
 # A leaf is cut into 2 ** LEAF_BITS quanta; times are rounded to them.
 LEAF_BITS = 20
@@ -47,15 +46,14 @@ class SpanWeights:
 
 @dataclass(frozen=True, slots=True)
 class RowWeights:
-    """Weights of an interval per row: as ``SpanWeights``, with all levels, the leaf's too, and a last axis of rows.
+    """Weights of an interval per row: as ``SpanWeights``, with the same levels for both ways, and a last axis of rows.
 
-    ``mean`` holds tensors of shape ``(rows,)``; ``end`` and ``start`` have shape ``(depth + 1, normals, values,
-    rows)``.
+    ``mean`` holds arrays of shape ``(rows,)``; ``end`` and ``start`` have shape ``(levels, normals, values, rows)``.
     """
 
     mean: Table
-    end: Tensor
-    start: Tensor
+    end: np.ndarray
+    start: np.ndarray
 
 
 def _joined(left: Table | None, right: Table | None, fraction: Any, count: int) -> Table:
@@ -191,73 +189,98 @@ def _leaf(offset: Any, count: int) -> Table:
     return leaf_weights(near, 1.0 if 2 * offset <= _LEAF else -1.0, count)
 
 
-def _prefix(offset: Any, size: Any, length: Any, count: int, turned: bool, one: Any = 1.0) -> Table:
+def _prefix(offset: Any, size: Any, length: Any, count: int, turned: bool) -> Table:
     """Return the weights below a dividing node; ``offset`` is counted from the side that the interval comes from."""
-    right = (2 * offset > size) * one
+    right = (2 * offset > size) * 1.0
     return prefix_weights(right, 2.0 * offset / size - right, size / length, count, turned)
 
 
-def row_weights(start: Tensor, end: Tensor, depth: int, count: int, scales: Tensor, sizes: Tensor) -> RowWeights:
+@np.errstate(all="ignore")  # what the formulas give where they do not hold is not used
+def row_weights(
+    start: np.ndarray, end: np.ndarray, depth: int, count: int, scales: np.ndarray, sizes: np.ndarray, levels: int
+) -> RowWeights:
     """Return the weights of an interval per row; each row's are bit for bit those that ``span_weights`` gives for it.
 
     Args:
         start, end: int64, shape ``(rows,)``, ``start < end``.
-        depth, count: As in ``span_weights``.
-        scales, sizes: As there, float64 and int64 of shape ``(depth + 1, 1)``, on the device of the times.
+        depth, count, scales, sizes: As in ``span_weights``.
+        levels: How many levels there are weights for, from the root on; those below must have none. One more than
+            ``depth`` for all of them.
     """
-    whole = float(1 << (depth + LEAF_BITS))
-    one = scales.new_ones(())  # a flag times a Python number would be float32
-    length = (end - start).double()
-    mean = mean_weights(start.double() / whole, length / whole, count)
-    first_leaf, last_leaf = start >> LEAF_BITS, (end - 1) >> LEAF_BITS
-    level = torch.arange(depth + 1, device=start.device).unsqueeze(1)
-    shared = (first_leaf >> (depth - level) == last_leaf >> (depth - level)).sum(0) - 1
+    whole = 1 << (depth + LEAF_BITS)
+    length = (end - start).astype(float)
+    mean = mean_weights(start / whole, length / whole, count)
+    # the number of bits of where the leaves differ says which nodes have both in them
+    shared = depth - np.frexp(((start >> LEAF_BITS) ^ ((end - 1) >> LEAF_BITS)).astype(float))[1].astype(np.int64)
     half_bits = depth + LEAF_BITS - 1 - shared
     middle = ((end - 1) >> half_bits) << half_bits
-    # in one leaf there is no dividing node; what the formulas give then is not used
-    left, right_length = (middle - start).double(), (end - middle).double()
-    fraction, half = left / length, sizes[shared, 0].double() / 2.0
-    size = sizes[:depth].double()
-    offset = (start & (sizes[:depth] - 1)).double()
-    right = (2.0 * offset >= size) * one
-    above = part_weights(1.0 - 2.0 * right, 2.0 * offset / size - right, 2.0 * length / size, count)
-    before = part_weights(1.0, 1.0 - left / half, left / half, count)
-    after = part_weights(-1.0, 0.0, right_length / half, count)
-    divided = _scaled(_joined(before, after, fraction, count), scales[shared, 0])
-    divides = (level[:depth] == shared) & ~((left == half) & (right_length == half))
-    end_offset = (((end - 1) & (sizes[:depth] - 1)) + 1).double()
-    end_below = _joined(None, _prefix(end_offset, size, right_length, count, False, one), fraction, count)
-    start_below = _joined(_prefix(size - offset, size, left, count, True, one), None, fraction, count)
-    below = level[:depth] > shared
-    end_used, start_used = below & (end_offset < size), below & (offset > 0)
-    one_leaf = shared == depth
+    # in one leaf there is no dividing node
+    left, right_length = (middle - start).astype(float), (end - middle).astype(float)
+    fraction, half = left / length, sizes[shared] / 2.0
+    ends = np.zeros((levels, count, count, start.shape[0]))
+    starts = np.zeros_like(ends)
+    inner = min(levels, depth)
+    if inner:
+        level, scale = np.arange(inner)[:, None], scales[:inner, None]
+        whole_size = sizes[:inner, None]
+        size = whole_size.astype(float)
+        offset = (start & (whole_size - 1)).astype(float)
+        right = (2.0 * offset >= size) * 1.0
+        above = part_weights(1.0 - 2.0 * right, 2.0 * offset / size - right, 2.0 * length / size, count)
+        before = part_weights(1.0, 1.0 - left / half, left / half, count)
+        after = part_weights(-1.0, 0.0, right_length / half, count)
+        divided = _scaled(_joined(before, after, fraction, count), scales[shared])
+        divides = (level == shared) & ~((left == half) & (right_length == half))
+        end_offset = (((end - 1) & (whole_size - 1)) + 1).astype(float)
+        end_below = _joined(None, _prefix(end_offset, size, right_length, count, False), fraction, count)
+        start_below = _joined(_prefix(size - offset, size, left, count, True), None, fraction, count)
+        below = level > shared
+        end_used, start_used = below & (end_offset < size), below & (offset > 0)
+        over = level < shared
+        for normal in range(count):
+            for value in range(count):
+                cell = np.where(end_used, end_below[normal][value] * scale, 0.0)
+                cell = np.where(divides, divided[normal][value], cell)
+                ends[:inner, normal, value] = np.where(over, above[normal][value] * scale, cell)
+                starts[:inner, normal, value] = np.where(start_used, start_below[normal][value] * scale, 0.0)
+    if levels > depth:
+        tables = _row_leaf_weights(
+            start, end, shared == depth, (length, left, right_length, fraction), scales[depth], count
+        )
+        ends[depth], starts[depth] = tables
+    return RowWeights(mean, ends, starts)
+
+
+def _row_leaf_weights(
+    start: np.ndarray, end: np.ndarray, one_leaf: np.ndarray, lengths: tuple[np.ndarray, ...], scale: float, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the leaves that the two ends lie in, shape ``(normals, values, rows)`` each."""
+    length, left, right_length, fraction = lengths
     end_leaf, start_leaf = _row_leaf(end, count), _row_leaf(start, count)
-    scale = scales[depth, 0]
     inside = _areas(_between(end_leaf, start_leaf, length / _LEAF), scale, _LEAF / length, count)
     end_leaf = _joined(None, _areas(end_leaf, scale, _LEAF / right_length, count), fraction, count)
     start_leaf = _turned(_areas(_backwards(start_leaf), scale, _LEAF / left, count))
     start_leaf = _joined(start_leaf, None, fraction, count)
-    ends = scales.new_zeros((depth + 1, count, count, start.shape[0]))
-    starts = torch.zeros_like(ends)
+    ends, starts = np.zeros((2, count, count, start.shape[0]))
     at_start, at_end = (start & (_LEAF - 1)) > 0, (end & (_LEAF - 1)) > 0
     for normal in range(count):
         for value in range(count):
-            cell = torch.where(end_used, end_below[normal][value] * scales[:depth], 0.0)
-            cell = torch.where(divides, divided[normal][value], cell)
-            ends[:depth, normal, value] = torch.where(
-                level[:depth] < shared, above[normal][value] * scales[:depth], cell
-            )
-            leaf = torch.where(at_end, end_leaf[normal][value], 0.0)
-            ends[depth, normal, value] = torch.where(one_leaf, inside[normal][value], leaf)
-            starts[:depth, normal, value] = torch.where(start_used, start_below[normal][value] * scales[:depth], 0.0)
-            starts[depth, normal, value] = torch.where(at_start & ~one_leaf, start_leaf[normal][value], 0.0)
-    return RowWeights(mean, ends, starts)
+            leaf = np.where(at_end, end_leaf[normal][value], 0.0)
+            ends[normal, value] = np.where(one_leaf, inside[normal][value], leaf)
+            starts[normal, value] = np.where(at_start & ~one_leaf, start_leaf[normal][value], 0.0)
+    return ends, starts
 
 
-def _row_leaf(time: Tensor, count: int) -> Table:
+def _row_leaf(time: np.ndarray, count: int) -> Table:
     offset = time & (_LEAF - 1)
-    near = torch.minimum(offset, _LEAF - offset).double() / _LEAF
+    near = np.minimum(offset, _LEAF - offset) / _LEAF
     inside = offset > 0
-    side = torch.where(2 * offset <= _LEAF, 1.0, -1.0).double()
-    table = leaf_weights(torch.where(inside, near, 0.5), side, count)
-    return [[torch.where(inside, value, 0.0) for value in orders] for orders in table]
+    side = np.where(2 * offset <= _LEAF, 1.0, -1.0)
+    table = leaf_weights(np.where(inside, near, 0.5), side, count)
+    return [[np.where(inside, value, 0.0) for value in orders] for orders in table]
+
+
+def levels_of(start: np.ndarray, end: np.ndarray, depth: int) -> int:
+    """Return how many levels, from the root on, have weights for any of many intervals; see ``row_weights``."""
+    zeros = _trailing_zeros(int(np.bitwise_or.reduce(start | end)))
+    return depth + 1 if zeros < LEAF_BITS else depth + LEAF_BITS - zeros

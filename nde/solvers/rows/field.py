@@ -114,10 +114,12 @@ class RowField:
         counter: Where evaluations are counted.
 
     Attributes:
+        name: What the function is called in messages.
         stochastic: Whether there is a diffusion. A path must be asked for the very ends of steps, so that they come in
             float64 whatever the dtype of the state.
     """
 
+    name = "field"
     stochastic = False
 
     def __init__(
@@ -229,11 +231,11 @@ class RowField:
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
-            error.add_note(self.note("field", counter.calls, rows))
+            error.add_note(self.note(self.name, counter.calls, rows))
             raise
         if counter.calls == 1 and isinstance(value, Tensor):
-            self.layout.structure.check_device(value, "the value of field(t, y)")
-        return counter.keep(self.rows_of(value, y, "the value of field(t, y)"))
+            self.layout.structure.check_device(value, f"the value of {self.name}(t, y)")
+        return counter.keep(self.rows_of(value, y, f"the value of {self.name}(t, y)"))
 
     def note(self, name: str, calls: int, rows: int) -> str:
         """Return what is added to an exception that a function of the user's raised."""

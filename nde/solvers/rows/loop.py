@@ -69,6 +69,7 @@ class _RowSolve:
         self.control = row_control(problem.controller, problem.method.error_order or 1, count)
         self.field, self.norm = problem.field, self.all_norm
         self.broken: Vector | None = None  # whose last attempts were not finite; None if no one's
+        self.broke = numpy.zeros(count)  # the sizes of these attempts
         self.y = problem.y0
         self.shift = self._first_shift()
         self.carry: Any = None
@@ -165,6 +166,8 @@ class _RowSolve:
         accept, size = self.control.decide(move.length, value)
         some_accepted, unsolved = numpy.count_nonzero(accept) > 0, result.unsolved
         broken = None if math.isfinite(value.max()) else ~numpy.isfinite(value)
+        if broken is not None:
+            self.broke = numpy.where(broken, move.h, self.broke)
         if broken is not None and not off_tape and not stepper.flat:
             # what is not finite would spoil the gradients of the other rows
             if not self.field.stochastic:
@@ -306,14 +309,16 @@ class _RowSolve:
             fresh = self.stepper.start(field, time, self.y.index_select(0, index))
             self.carry = put_rows(self.carry, index, fresh)
 
-    def _sources(self, gone: Vector, status: Status, h: Vector) -> Sequence[str | None]:
+    def _sources(self, gone: Vector, status: Status) -> Sequence[str | None]:
         """Return what was not finite in the steps of rows that leave; None where that is not known."""
-        rows, t = self.clock.rows[gone], self.clock.t[gone]
+        rows, t, room = self.clock.rows[gone], self.clock.t[gone], (self.clock.ends - self.clock.t)[gone]
         if status is not Status.NON_FINITE or not self.field.stochastic:
             return [None] * len(rows)
         index = torch.from_numpy(numpy.flatnonzero(gone)).to(self.device)
         carry = self.carry if self.stepper.flat else take_rows(self.carry, index)
-        times, sizes = as_column(t, self.device), as_column(h[gone], self.device)
+        # the steps that met it, without what lies beyond the spans
+        h = numpy.copysign(numpy.minimum(numpy.abs(self.broke[gone]), numpy.abs(room)), room)
+        times, sizes = as_column(t, self.device), as_column(h, self.device)
         return self.problem.field.of(rows).sources(self.problem.method, times, sizes, self.y[index], carry)
 
     def _leave(self, gone: Vector, status: Status, h: Vector) -> None:
@@ -326,7 +331,7 @@ class _RowSolve:
         record.t1[rows] = clock.t[gone]
         samples = self.problem.layout.samples
         if status is not Status.SUCCESS:
-            sources = self._sources(gone, status, h)
+            sources = self._sources(gone, status)
             where = zip(rows.tolist(), clock.t[gone].tolist(), h[gone].tolist(), sources, strict=True)
             for sample, time, size, source in where:
                 record.statuses[sample] = status
@@ -340,6 +345,7 @@ class _RowSolve:
         clock.keep(kept)
         self.control.keep(kept)
         self.broken = None if self.broken is None else self.broken[kept]
+        self.broke = self.broke[kept]
         self.y = self.y.index_select(0, index)
         self.shift = None if self.shift is None else self.shift.index_select(0, index)
         self.carry = self.carry if self.stepper.flat else take_rows(self.carry, index)

@@ -77,9 +77,17 @@ def find_sources(
         t, h, y, carry: The step that failed; where its sizes are zero, the first evaluations of the solve.
     """
     witness = _Witness(field, rows)
+    if not _is_finite(carry):  # from the beginning of the solve on, because a step that leaves such a one is rejected
+        method.start(witness, t, y)
     if bool(torch.as_tensor(h).any()):
         method.step(witness, t, h, y, carry)
     else:
         witness(t, y)
         witness.diffusion(t, y)
     return witness.sources
+
+
+def _is_finite(carry: Any) -> bool:
+    if isinstance(carry, tuple):
+        return all(_is_finite(part) for part in carry)
+    return not isinstance(carry, Tensor) or bool(torch.isfinite(carry).all())

@@ -19,10 +19,10 @@ def diffusion_and_derivative(field: SDEField, t: Scalar, y: Tensor) -> tuple[Ten
     Args:
         field: A field whose diffusion is a matrix for each row.
         t: Time.
-        y: Flat state, shape ``(size,)``.
+        y: Flat state, shape ``(size,)``, or one row for each sample.
 
     Returns:
-        The diffusion, shape ``(*state shape, m)``, and a function that takes a direction of shape ``(size,)`` and
+        The diffusion, shape ``(*state shape, m)``, and a function that takes a direction of the state's shape and
         returns the derivative, in the diffusion's shape; each call costs one backward pass.
     """
     recording = torch.is_grad_enabled()

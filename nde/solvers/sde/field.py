@@ -6,6 +6,7 @@ through `SDEField.increment` and `SDEField.product`, which hide whether the diff
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -66,6 +67,8 @@ class SDEField(VectorField):
         diffusion_evaluations: Number of calls of the diffusion so far; ``evaluations`` counts those of the drift.
     """
 
+    name = "drift"
+
     def __init__(
         self,
         drift: Callable[..., Any],
@@ -83,6 +86,7 @@ class SDEField(VectorField):
         self.path = path
         self.channels = channels
         self.diffusion_evaluations = 0
+        self._noise_shape = (structure.size,) if channels is None else (*structure.leaves[0].shape[:-1], channels)
 
     def watch(self, check: Check) -> None:
         """See `VectorField.watch`; the first values of the drift and of the diffusion are checked."""
@@ -142,7 +146,7 @@ class SDEField(VectorField):
         """Return what the path does from ``t`` to ``t + h``."""
         if isinstance(t, Tensor) or isinstance(h, Tensor):
             t, h = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
-        return converted(self.path(t, t + h), self._dtype, (-1,) if self.channels is None else None)
+        return converted(self.path(t, t + h), self._dtype, self._noise_shape)
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(size,)``."""
@@ -162,28 +166,37 @@ def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     return torch.matmul(diffusion, noise.unsqueeze(-1)).squeeze(-1)
 
 
-def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...] | None) -> Increment:
+def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increment:
     """Return what a path said as an `Increment`.
 
     Args:
         found: An object with the attributes of one; without areas, they are None.
         dtype: The dtype wanted.
-        shape: The shape wanted; None for the path's own.
+        shape: The shape wanted, of all but the Levy area.
 
     Raises:
-        ValueError: It has no increment.
+        TypeError: Its increment is no floating-point tensor.
+        ValueError: It has another number of entries.
     """
-    if found.w is None:
-        raise ValueError("path(s, t).w must be the increment from s to t, but is None.")
+    w = getattr(found, "w", None)
+    if not isinstance(w, Tensor) or not w.is_floating_point():
+        given = f"has dtype {w.dtype}" if isinstance(w, Tensor) else f"is {w!r}"
+        raise TypeError(f"path(s, t).w must be a floating-point tensor, the increment from s to t, but {given}.")
+    if w.numel() != math.prod(shape):
+        raise ValueError(
+            f"path(s, t).w must have as many entries as the shape {shape}, but has shape {tuple(w.shape)}."
+        )
     parts: list[Tensor | None] = []
-    for name in ("w", "h", "k", "a"):
+    for name in ("w", "h", "k"):
         value = getattr(found, name, None)
         if value is not None:
             if value.dtype != dtype:
                 value = value.to(dtype)
-            if shape is not None:
+            if value.shape != shape:
                 value = value.reshape(shape)
         parts.append(value)
+    area = getattr(found, "a", None)
+    parts.append(None if area is None else area.to(dtype))
     return Increment(*parts)  # type: ignore[arg-type]  # w is there
 
 
@@ -214,6 +227,10 @@ def diffusion_matrix(
         raise ValueError(
             f"the value of diffusion(t, y) must have shape {wanted} with noise={noise!r}, for a state of shape "
             f"{shape}, but has shape {tuple(value.shape)}.{hint}"
+        )
+    if not value.shape[-1]:
+        raise ValueError(
+            f"the value of diffusion(t, y) must have at least one motion, but has shape {tuple(value.shape)}."
         )
     if value.dtype != structure.leaves[0].dtype:
         raise TypeError(

@@ -13,6 +13,7 @@ from nde.solvers.sde.areas import levy_area
 from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import NOISE_TYPES, Increment, SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import plus, size_of
 
 __all__ = ["LogODE"]
 
@@ -37,6 +38,7 @@ class LogODE(SDEMethod):
     weak_order = 1.0
     levy_area = "foster"
     error_order = 1
+    rows = True
     source = "Castell, Gaines (1996), Ann. Inst. H. Poincare Probab. Statist. 32; Foster (2020), thesis, Oxford"
 
     def area(self, noise: str) -> str:
@@ -45,14 +47,14 @@ class LogODE(SDEMethod):
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        size, increment = float(h), field.increment(t, h)
-        half = torch.add(field.product(field.diffusion(t, y), 0.5 * increment.w), field(t, y), alpha=0.5 * size)
+        size, increment = size_of(h, y), field.increment(t, h)
+        half = plus(field.product(field.diffusion(t, y), 0.5 * increment.w), field(t, y), 0.5 * size)
         time, middle = t + 0.5 * h, y + half
         if field.noise == "general":
             diffusion, bracket = _bracket(field, time, middle, increment)
         else:
             diffusion, bracket = field.diffusion(time, middle), None
-        change = torch.add(field.product(diffusion, increment.w), field(time, middle), alpha=size)
+        change = plus(field.product(diffusion, increment.w), field(time, middle), size)
         error = change - 2 * half
         return StepResult(y + change if bracket is None else y + change + bracket, None, error.unsqueeze(0), None, None)
 
@@ -65,5 +67,5 @@ def _bracket(field: SDEField, t: Scalar, y: Tensor, increment: Increment) -> tup
     if area.shape[-1] > 1:
         directions = torch.matmul(diffusion, area)
         for motion in range(area.shape[-1]):
-            total = total + along(directions[..., motion].reshape(-1))[..., motion].reshape(-1)
+            total = total + along(directions[..., motion].reshape(y.shape))[..., motion].reshape(y.shape)
     return diffusion, total

@@ -39,6 +39,7 @@ class RowSDEField(RowField):
         counter: Where evaluations are counted.
     """
 
+    name = "drift"
     stochastic = True
 
     def __init__(
@@ -60,6 +61,9 @@ class RowSDEField(RowField):
         self.channels = channels
         self._rows = None if rows is None or _is_all(rows, layout.count) else rows
         self._own_path: Any = None
+        self._noise_shape = (
+            (layout.row.size,) if channels is None else (*layout.structure.leaves[0].shape[1:-1], channels)
+        )
 
     @property
     def functions(self) -> Any:
@@ -125,8 +129,7 @@ class RowSDEField(RowField):
         """
         begins = t.detach().reshape(-1)
         found = self._ask(begins, begins + h.detach().reshape(-1))
-        shape = (begins.shape[0], -1) if self.channels is None else None
-        return converted(found, self.layout.structure.dtype, shape)
+        return converted(found, self.layout.structure.dtype, (begins.shape[0], *self._noise_shape))
 
     def product(self, diffusion: Tensor, noise: Tensor) -> Tensor:
         """Return the diffusion times an increment, shape ``(rows, row size)``."""

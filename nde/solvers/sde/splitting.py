@@ -15,6 +15,7 @@ from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.areas import space_time_area
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
+from nde.solvers.sde.sizes import Size, plus, size_of
 from nde.solvers.sde.splitting_tableau import Row, SplittingTableau
 from nde.solvers.sde.sums import weighted_sum
 
@@ -36,6 +37,7 @@ class SplittingRungeKutta(SDEMethod):
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
     levy_area = "space-time"
     by_products = True
+    rows = True
 
     def __init__(self, name: str, tableau: SplittingTableau, calculus: str = "stratonovich") -> None:
         self.name = name
@@ -45,11 +47,12 @@ class SplittingRungeKutta(SDEMethod):
         self.weak_order = tableau.weak_order
         self.error_order = tableau.error_order
         self.source = tableau.source
+        self.stages_inside = all(0.0 <= node <= 1.0 for node in tableau.c)
         self._needed = _needed(tableau)
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        tableau, size = self.tableau, float(h)
+        tableau, size = self.tableau, size_of(h, y)
         increment = field.increment(t, h)
         w, area = increment.w, space_time_area(increment)
         stages: _Stages = ({}, {}, {})
@@ -74,11 +77,11 @@ class SplittingRungeKutta(SDEMethod):
         return StepResult(y1, None, errors, None, None)
 
 
-def _moved(y: Tensor, size: float, rows: tuple[Row, Row, Row], stages: _Stages) -> Tensor:
+def _moved(y: Tensor, size: Size, rows: tuple[Row, Row, Row], stages: _Stages) -> Tensor:
     """Return a state moved by the weighted drifts, diffusions times the increment, and diffusions times the area."""
     for row, values, factor in zip(rows, stages, (size, 1.0, 1.0), strict=True):
         if any(row):
-            y = torch.add(y, weighted_sum(row, values), alpha=factor)
+            y = plus(y, weighted_sum(row, values), factor)
     return y
 
 

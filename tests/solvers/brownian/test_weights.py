@@ -5,11 +5,10 @@ import random
 
 import numpy as np
 import pytest
-import torch
 
 from nde.solvers.brownian.bridge import leaf_weights, mean_weights
 from nde.solvers.brownian.chen import join, join_weights
-from nde.solvers.brownian.weights import LEAF_BITS, row_weights, span_weights
+from nde.solvers.brownian.weights import LEAF_BITS, levels_of, row_weights, span_weights
 
 VARIANCES = np.array([1.0, 1 / 12, 1 / 720])
 DEPTH = 8
@@ -115,20 +114,31 @@ def test_the_leaf_s_weights_have_the_covariance_of_the_bridge():
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_weights_per_row_are_bit_for_bit_those_of_each_row(count):
     places = [*intervals(), (5, 9), (0, QUANTA), (QUANTA - 3, QUANTA)]
-    start, end = (torch.tensor(column) for column in zip(*places, strict=True))
+    start, end = (np.array(column) for column in zip(*places, strict=True))
     scales, sizes = constants()
-    tensors = torch.from_numpy(scales).unsqueeze(1), torch.from_numpy(sizes).unsqueeze(1)
-    rows = row_weights(start, end, DEPTH, count, *tensors)
+    rows = row_weights(start, end, DEPTH, count, scales, sizes, DEPTH + 1)
     for row, place in enumerate(places):
         alone = span_weights(*place, DEPTH, count, scales, sizes)
         padded = np.zeros((2, DEPTH + 1, count, count))
         padded[0, : alone.end.shape[0]] = alone.end
         padded[1, alone.start_from : alone.start_from + alone.start.shape[0]] = alone.start
-        assert np.array_equal(padded[0], rows.end[..., row].numpy())
-        assert np.array_equal(padded[1], rows.start[..., row].numpy())
+        assert np.array_equal(padded[0], rows.end[..., row])
+        assert np.array_equal(padded[1], rows.start[..., row])
         for condition in range(count):
             for value in range(condition + 1):
                 assert float(alone.mean[condition][value]) == float(rows.mean[condition][value][row])
+
+
+@pytest.mark.parametrize("level", range(DEPTH + 1))
+def test_levels_below_all_ends_have_no_weights(level):
+    node, source = 1 << (DEPTH + LEAF_BITS - level), random.Random(level)
+    cuts = [sorted(source.sample(range((1 << level) + 1), 2)) for _ in range(20)]
+    start, end = (np.array(column) * node for column in zip(*cuts, strict=True))
+    levels = levels_of(start, end, DEPTH)
+    assert levels <= level
+    whole, part = (row_weights(start, end, DEPTH, 2, *constants(), number) for number in (DEPTH + 1, levels))
+    for wide, narrow in ((whole.end, part.end), (whole.start, part.start)):
+        assert np.array_equal(wide[:levels], narrow) and not wide[levels:].any()
 
 
 def test_chen_s_identity_of_a_polynomial_path():

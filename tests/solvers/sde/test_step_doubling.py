@@ -66,10 +66,10 @@ def test_the_error_estimate_is_proportional_to_its_power_of_the_step(case, metho
 TOLERANCES = (1e-2, 1e-3, 1e-4)
 
 
-def adapted(path, exact, method, drift, diffusion, y0, **options):
+def adapted(path, exact, method, drift, diffusion, y0, tolerances=TOLERANCES, **options):
     """Solve at shrinking tolerances; return the errors and the exponent of the tolerance that they follow."""
     errors, rejected = [], 0
-    for tolerance in TOLERANCES:
+    for tolerance in tolerances:
         solution = nde.solve_sde(
             drift, diffusion, y0, (0.0, 1.0), method=StepDoubling(method), path=path, rtol=tolerance, atol=tolerance,
             controller=nde.PIController(initial=0.5), **options,
@@ -77,22 +77,25 @@ def adapted(path, exact, method, drift, diffusion, y0, **options):
         errors.append(float((solution.y1 - exact).square().mean().sqrt()))
         rejected += solution.stats.n_rejected
     assert rejected > 0
-    return errors, numpy.polyfit(numpy.log(TOLERANCES), numpy.log(errors), 1)[0]
+    return errors, numpy.polyfit(numpy.log(tolerances), numpy.log(errors), 1)[0]
 
 
 @pytest.mark.parametrize(
     ("calculus", "method", "order"), [("ito", "milstein", 1.0), ("ito", "sriw2", 1.5), ("stratonovich", "heun", 1.0)]
 )
 def test_adaptive_steps_converge_to_geometric_brownian_motion(calculus, method, order) -> None:
-    path = nde.BrownianPath(0.0, 1.0, (300,), seed=5, levy_area="space-time", dtype=torch.float64)
+    path = nde.BrownianPath(0.0, 1.0, (1000,), seed=5, levy_area="space-time", dtype=torch.float64)
     rate = 0.3 if calculus == "ito" else 0.3 - 0.5 * 0.9**2
     exact = torch.exp((0.3 - 0.5 * 0.9**2) + 0.9 * path(0.0, 1.0).w)
+    # few and long steps do not show order 1.5 yet
+    tolerances = TOLERANCES if order == 1.0 else (1e-3, 1e-4, 1e-5)
     errors, exponent = adapted(
-        path, exact, method, lambda t, y: rate * y, lambda t, y: 0.9 * y, torch.ones_like(exact), calculus=calculus
-    )
+        path, exact, method, lambda t, y: rate * y, lambda t, y: 0.9 * y, torch.ones_like(exact), tolerances,
+        calculus=calculus,
+    )  # fmt: skip
     # steps follow tolerance ** (1 / (order + 1/2)), and the error of the end follows step ** order
     assert exponent == pytest.approx(order / (order + 0.5), abs=0.15)
-    assert errors[-1] < 30 * TOLERANCES[-1]
+    assert errors[-1] < 30 * tolerances[-1]
 
 
 def test_adaptive_milstein_converges_with_a_motion_that_drives_several_entries() -> None:
