@@ -132,13 +132,10 @@ def solve_sde(
     if structure.has_complex:
         raise TypeError("y0 must be real: noise of a complex state has no one meaning. Use torch.view_as_real(y0).")
     chosen = find_sde_method(default_method(calculus, noise) if method is None else method, calculus, noise)
-    relative = validation.check_tolerance(rtol, "rtol", structure)
-    absolute = validation.check_tolerance(atol, "atol", structure)
-    validation.check_limits(max_steps, dt_min, dt_max)
-    no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
-    if controller is None and chosen.error_order is not None:
-        controller = PIController()
-    control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
+    settings = validation.check_steps(
+        chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure, PIController()
+    )
+    control = settings.controller
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
@@ -146,10 +143,7 @@ def solve_sde(
     rows = None
     if per_sample or dense or watched or forced or jumps:
         _check_rows(chosen, calculus, noise, per_sample, bool(jumps))
-        rows = make_row_problem(
-            drift, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, None, None,
-        )  # fmt: skip
+        rows = make_row_problem(drift, y0, ts, args, settings, watched, per_sample, forced, jumps, None, None)
         output_times = rows.ts
         spans, grid = rows.spans(), row_cells(rows.times, rows.counts, control, (*forced, *jumps))
     else:
@@ -176,14 +170,7 @@ def solve_sde(
         flat,
         output_times,
         times,
-        chosen,
-        control,
-        relative,
-        absolute,
-        max_steps,
-        float(dt_min),
-        float(dt_max),
-        local_errors,
+        *settings,
         lands=True,
         snap=snapper(used) if control.adaptive else None,
         carry0=carry0,
