@@ -58,7 +58,7 @@ def default_method(calculus: str, noise: str) -> str:
         return "sosra2"
     if calculus == "stratonovich":
         return "heun"
-    return "sosri2" if noise in ("diagonal", "scalar") else "euler"
+    return {"general": "euler", "commutative": "milstein"}.get(noise, "sosri2")
 
 
 def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMethod:
