@@ -1,8 +1,12 @@
-"""Penalties on what a solve costs, made of the estimates that the solver exposes."""
+"""Penalties on what a solve costs: made of the estimates that the solver exposes, or integrals along the trajectory."""
 
 from nde.regularize.global_estimates import GlobalError, GlobalErrorSquared, GlobalStiffness, StepCount
+from nde.regularize.jacobian import JacobianFrobenius, JacobianNuclear
+from nde.regularize.kinetic import Kinetic
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Constant, Exponential, Linear, Schedule
+from nde.regularize.taylor import Taylor
+from nde.regularize.trajectory import TrajectoryPenalty, TrajectoryPoint
 
 __all__ = [
     "Constant",
@@ -10,8 +14,14 @@ __all__ = [
     "GlobalError",
     "GlobalErrorSquared",
     "GlobalStiffness",
+    "JacobianFrobenius",
+    "JacobianNuclear",
+    "Kinetic",
     "Linear",
     "Penalty",
     "Schedule",
     "StepCount",
+    "Taylor",
+    "TrajectoryPenalty",
+    "TrajectoryPoint",
 ]
