@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nde.models.penalized import check_penalties, integrals_due, solve_with_integrals
 from nde.regularize import Penalty
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
@@ -52,18 +53,49 @@ class SolverLayer(nn.Module):
         regularizer: Penalty on the cost of the solve, applied in training mode.
         options: Keywords of the solve.
 
+    Attributes:
+        integrates: Whether it makes the integrals that a `nde.regularize.TrajectoryPenalty` is made of.
+
     Raises:
         TypeError: The regularizer is no penalty.
+        ValueError: It holds a penalty that this layer or the options do not go with.
     """
+
+    integrates = False
 
     def __init__(self, ts: Tensor | Sequence[float], regularizer: Penalty | None, options: dict[str, Any]) -> None:
         super().__init__()
         if regularizer is not None and not isinstance(regularizer, Penalty):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
+        check_penalties(regularizer, options, self.integrates)
         self.regularizer = regularizer
         # no buffer: a cast of the weights to another precision must not move the times
         self.ts = ts
         self.options = options
+
+    def integrated(
+        self,
+        solver: Callable[..., Solution],
+        functions: tuple[Callable[..., State], ...],
+        y0: State,
+        ts: Any,
+        args: tuple[Any, ...],
+        **options: Any,
+    ) -> Solution:
+        """Solve with the options of the layer and further ones, and make the integrals that penalties are made of.
+
+        Args:
+            solver: `nde.solve_ode` or `nde.solve_sde`.
+            functions: The field; or drift and diffusion.
+            y0, args: As for the solver.
+            ts: Output times; None for the layer's.
+            options: Options that take precedence.
+        """
+        times, options = self.ts if ts is None else ts, {**self.options, **options}
+        penalties = integrals_due(self.regularizer) if self.training else []
+        if not penalties:
+            return solver(*functions, y0, times, args, **options)
+        return solve_with_integrals(solver, functions, penalties, y0, times, args, options)
 
     def penalty(self, solution: Solution) -> Tensor:
         """Return the weighted penalty on a solution, a 0-d tensor; zero in evaluation mode."""

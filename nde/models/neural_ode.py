@@ -32,14 +32,16 @@ class NeuralODE(SolverLayer):
     Args:
         field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
         ts: Output times, shape ``(T,)``; those of a call take precedence.
-        regularizer: Penalty on the cost of the solve, applied in training mode.
+        regularizer: Penalty on the cost of the solve or along the trajectory, applied in training mode.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
         per_sample, events, dense, norm, step_ts, jump_ts: Likewise.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the regularizer does not go with it.
     """
+
+    integrates = True
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class NeuralODE(SolverLayer):
         Raises:
             SolverError: The solve failed and ``throw`` is set.
         """
-        solution = self.solve(y0, ts, args)
+        solution = self.integrated(solve_ode, (self.field,), y0, ts, args)
         return NeuralODEOutput(solution, self.penalty(solution))
 
     def solve(

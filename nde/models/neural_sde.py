@@ -43,14 +43,18 @@ class NeuralSDE(SolverLayer):
         noise, calculus, method: See `nde.solve_sde`.
         regularizer: Penalty on the cost of the solve, applied in training mode. Its gradient is that of the recorded
             steps on their path. It needs a method with an error estimate, and `nde.regularize.GlobalStiffness` one with
-            a stiffness estimate ("sosri2", "sosra2").
+            a stiffness estimate ("sosri2", "sosra2"). Penalties along the trajectory are those of the drift; in the
+            augmented form they need diagonal noise, and a seed then stands for another path than without them.
         rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_sde`.
         per_sample, events, dense, step_ts, jump_ts: Likewise.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range, or the method does not fit the calculus and the noise.
+        ValueError: An argument is out of range, or the method does not fit the calculus and the noise, or the
+            regularizer does not go with the options.
     """
+
+    integrates = True
 
     def __init__(
         self,
@@ -110,7 +114,8 @@ class NeuralSDE(SolverLayer):
         Raises:
             SolverError: The solve failed and ``throw`` is set.
         """
-        solution = self.solve(y0, ts, args, path=path, seed=seed)
+        functions = (self.drift, self.diffusion)
+        solution = self.integrated(solve_sde, functions, y0, ts, args, path=path, seed=seed)
         return NeuralSDEOutput(solution, self.penalty(solution))
 
     def solve(

@@ -58,8 +58,7 @@ class JacobianFrobenius(TrajectoryPenalty):
 
     def integrand(self, point: TrajectoryPoint) -> Tensor:
         """See `TrajectoryPenalty.integrand`."""
-        _, pull = torch.func.vjp(lambda y: point.field(point.t, y), point.flat(point.state))
-        (row,) = pull(point.flat(point.probe))
+        row = _pulled(lambda y: point.field(point.t, y), point.flat(point.state), point.flat(point.probe))
         return point.mean(row.square())
 
 
@@ -78,8 +77,8 @@ class JacobianNuclear(TrajectoryPenalty):
     Scarvelis, Solomon (2024), Nuclear norm regularization for deep learning.
 
     Args:
-        inner: Callable ``(t, y) -> features``, a part of the field. The state must be one tensor, and features must have
-            its first axis, that of the samples.
+        inner: Callable ``(t, y) -> features``, a part of the field. The state must be one tensor; its first axis must
+            be that of the features too, with ``per_sample=True``.
         outer: Callable ``(t, features) -> dy/dt``, the rest of the field. A penalty neither registers nor moves the
             parameters of either.
         weight, form, seed: See `TrajectoryPenalty`.
@@ -130,10 +129,15 @@ class JacobianNuclear(TrajectoryPenalty):
         into_inner, of_outer = point.probe
         if self.estimator == "projection":
             features, first = torch.func.jvp(lambda y: inner(t, y), (y,), (into_inner,))
-            _, pull = torch.func.vjp(lambda features: outer(t, features), features)
-            (second,) = pull(of_outer)
+            second = _pulled(lambda features: outer(t, features), features, of_outer)
         else:
             features = inner(t, y)
             first = (inner(t, y + self.sigma * into_inner) - features) / self.sigma
             second = (outer(t, features + self.sigma * of_outer) - outer(t, features)) / self.sigma
         return 0.5 * (point.per_entry(first.square()) + point.per_entry(second.square()))
+
+
+def _pulled(function: Callable[[Tensor], Tensor], at: Tensor, cotangent: Tensor) -> Tensor:
+    """Return the product of a cotangent and the Jacobian of a function."""
+    product: Tensor = torch.func.vjp(function, at)[1](cotangent)[0]
+    return product

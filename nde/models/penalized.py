@@ -1,0 +1,270 @@
+"""Solves that make integrals along the trajectory beside the solution, for penalties on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde import validation
+from nde.models.extra_times import ExtraTimes
+from nde.models.girsanov import PaddedPath
+from nde.regularize import GlobalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
+from nde.solvers import Solution
+from nde.solvers.rows.field import PerSample, whole
+from nde.solvers.solution import OnDemand
+from nde.solvers.structure import State, StateStructure
+
+__all__ = ["PenalizedSolution", "check_penalties", "integrals_due", "solve_with_integrals"]
+
+_LEFT_OUT = 1e20  # an absolute tolerance that no error reaches
+
+
+class PenalizedSolution(Solution):
+    """A solution whose solve did more than was asked for, which it leaves out; the rest is that of the whole.
+
+    Args:
+        solution: What the solve returned.
+        ts: Output times that were asked for.
+        augmented: Whether its state is ``{"y": ..., "integrals": ...}``.
+        extra: Output times that were added.
+        integrals: Integral of each penalty, shape ``(samples,)`` or ``()``.
+    """
+
+    def __init__(
+        self,
+        solution: Solution,
+        ts: Tensor,
+        augmented: bool,
+        extra: ExtraTimes | None,
+        integrals: dict[TrajectoryPenalty, Tensor],
+    ) -> None:
+        self.ts = ts
+        self.integrals = integrals
+        self._whole = solution
+        self._augmented = augmented
+        self._extra = extra
+        self._recorded = solution._recorded
+
+    def __getattr__(self, name: str) -> Any:
+        # asked for what is not found here; the guard is for copies, which are made without the whole
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._whole, name)
+
+    @OnDemand
+    def ys(self) -> State:
+        """See `Solution.ys`."""
+        states = self._own(self._whole.ys)
+        return states if self._extra is None else self._extra.without(states)
+
+    @OnDemand
+    def y1(self) -> State:
+        """See `Solution.y1`."""
+        return self._own(self._whole.y1)
+
+    def __call__(self, t: Tensor | float) -> State:
+        """See `Solution.__call__`."""
+        return self._own(self._whole(t))
+
+    def _own(self, state: State) -> State:
+        return state["y"] if self._augmented else state
+
+
+class _Augmented:
+    """A field whose state is ``{"y": ..., "integrals": ...}``, with what was drawn before the solve as an argument."""
+
+    def __init__(self, field: Callable[..., State], penalties: Sequence[TrajectoryPenalty], samples: bool) -> None:
+        self.field = field
+        self.penalties = penalties
+        self.samples = samples
+
+    def __call__(self, t: Tensor, state: dict[str, State], probes: tuple[State, ...], *args: Any) -> dict[str, State]:
+        y = state["y"]
+        slope = self.field(t, y, *args)
+        rows = state["integrals"].shape[0] if self.samples else None
+        values = [
+            penalty.integrand(_point(self.field, args, t, y, slope, probe, rows))
+            for penalty, probe in zip(self.penalties, probes, strict=True)
+        ]
+        return {"y": slope, "integrals": torch.stack(values, -1).to(state["integrals"].dtype)}
+
+
+class _WithoutNoise:
+    """A diagonal diffusion with zeros for the integrals."""
+
+    def __init__(self, diffusion: Callable[..., State]) -> None:
+        self.diffusion = diffusion
+
+    def __call__(self, t: Tensor, state: dict[str, State], probes: State, *args: Any) -> dict[str, State]:
+        return {"y": self.diffusion(t, state["y"], *args), "integrals": torch.zeros_like(state["integrals"])}
+
+
+def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integrates: bool) -> None:
+    """Raise ValueError where a penalty along the trajectory does not go with a layer or the options of its solve.
+
+    Args:
+        regularizer: The penalty.
+        options: Keywords of the solve; those of a stochastic equation name its noise.
+        integrates: Whether the layer makes the integrals.
+    """
+    stochastic = "noise" in options
+    parts = [] if regularizer is None else regularizer._parts()
+    integrals = [part for part in parts if isinstance(part, TrajectoryPenalty)]
+    augmented = any(part.form == "augmented" for part in integrals)
+    for part in integrals:
+        if not integrates:
+            raise ValueError(
+                f"regularizer must not hold {type(part).__name__}: this layer makes no integrals along the trajectory. "
+                "NeuralODE and NeuralSDE do."
+            )
+        if stochastic and not part.stochastic:
+            raise ValueError(
+                f"regularizer must not hold {type(part).__name__} with a stochastic equation, whose paths have no "
+                "derivative in time. Choose another penalty, such as Kinetic."
+            )
+    if integrals and options.get("events"):
+        raise ValueError(
+            "events do not go with penalties along the trajectory, whose span would depend on them. Use a penalty made "
+            "of the steps, such as GlobalError."
+        )
+    if not augmented:
+        return
+    if options.get("dense"):
+        raise ValueError('dense=True does not go with form="augmented". Give the penalty form="local".')
+    if stochastic and options["noise"] != "diagonal":
+        raise ValueError(
+            f'noise={options["noise"]!r} does not go with form="augmented", which needs a state of several tensors and '
+            'so diagonal noise. Give the penalty form="local".'
+        )
+    if any(isinstance(part, GlobalStiffness) for part in parts):
+        raise ValueError(
+            'GlobalStiffness does not go with form="augmented", because the estimate would see the integrand beside '
+            'the field. Give the penalty along the trajectory form="local".'
+        )
+
+
+def integrals_due(regularizer: Penalty | None) -> list[TrajectoryPenalty]:
+    """Return the penalties along the trajectory that have a weight, each once."""
+    parts = [] if regularizer is None else regularizer._parts()
+    return list(dict.fromkeys(part for part in parts if isinstance(part, TrajectoryPenalty) and part.weight != 0))
+
+
+def solve_with_integrals(
+    solver: Callable[..., Solution],
+    functions: tuple[Callable[..., State], ...],
+    penalties: Sequence[TrajectoryPenalty],
+    y0: State,
+    ts: Any,
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+) -> Solution:
+    """Solve, and make the integral of each penalty.
+
+    Args:
+        solver: `nde.solve_ode` or `nde.solve_sde`.
+        functions: The field; or drift and diffusion.
+        penalties: The penalties.
+        y0, ts, args: As for the solver.
+        options: Its keywords.
+
+    Returns:
+        The solution, with ``integrals`` for `TrajectoryPenalty.value`.
+
+    Raises:
+        TypeError, ValueError: An argument has the wrong type or is out of range.
+        SolverError: The solve failed and ``throw`` is set.
+    """
+    structure = StateStructure(y0)
+    per_sample = options["per_sample"]
+    leaf = StateStructure.paths(y0, "y0")[0][1]
+    batch = leaf.shape[0] if per_sample and leaf.dim() else None
+    along = [penalty for penalty in penalties if penalty.form == "augmented"]
+    local = [penalty for penalty in penalties if penalty.form == "local"]
+    given = ExtraTimes.checked(ts, structure, batch)
+    if given is None:  # the times are wrong: the solver says how
+        return solver(*functions, y0, ts, args, **options)
+    times = ExtraTimes(given, local, batch, leaf.dim())
+    probes = {penalty: penalty.probe(times.start(structure), y0) for penalty in penalties}
+    solved_from, solved_args = y0, args
+    if along:
+        field, *noise = functions
+        functions = (_Augmented(field, along, batch is not None), *map(_WithoutNoise, noise))
+        drawn = tuple(probes[penalty] for penalty in along)
+        solved_args = (PerSample(drawn) if per_sample else drawn, *args)
+        options = {**options, **_left_out(options, y0, structure, len(along), batch)}
+        zeros = torch.zeros((*([] if batch is None else [batch]), len(along)), dtype=structure.time_dtype)
+        solved_from = {"y": y0, "integrals": zeros.to(structure.device)}
+    solution = solver(*functions, solved_from, times.joined, solved_args, **options)
+    integrals: dict[TrajectoryPenalty, Tensor] = {}
+    if along:
+        ends: Tensor = solution.y1["integrals"] * times.direction.unsqueeze(-1).to(structure.device)
+        integrals.update(zip(along, ends.unbind(-1), strict=True))
+    if local:
+        field = functions[0].field if isinstance(functions[0], _Augmented) else functions[0]
+        ys = solution.ys["y"] if along else solution.ys
+        length = times.length.to(dtype=structure.time_dtype, device=structure.device)
+        for index, penalty in enumerate(local):
+            t, y = times.time(index, structure), times.state(index, ys)
+            slope = field(t, y, *whole(args))
+            point = _point(field, whole(args), t, y, slope, probes[penalty], batch)
+            integrals[penalty] = length * penalty.integrand(point)
+    return PenalizedSolution(solution, given, bool(along), times if local else None, integrals)
+
+
+def _point(
+    field: Callable[..., State],
+    args: tuple[Any, ...],
+    t: Tensor,
+    y: State,
+    slope: State,
+    probe: State,
+    samples: int | None,
+) -> TrajectoryPoint:
+    return TrajectoryPoint(lambda t, y: field(t, y, *args), t, y, slope, probe, samples)
+
+
+def _left_out(
+    options: dict[str, Any], y0: State, structure: StateStructure, count: int, batch: int | None
+) -> dict[str, Any]:
+    """Return options with which the norm of an error is that of the state's alone.
+
+    The norm is a root mean square over all entries. Those of the integrals count as zero, and dilute it by the quotient
+    of the numbers of entries.
+    """
+    changed: dict[str, Any] = {}
+    share = 1.0
+    norm = options.get("norm")
+    if norm is not None:
+        changed["norm"] = lambda error: norm(error["y"])
+    else:
+        entries = structure.entries / (batch or 1)
+        share = math.sqrt(entries / (entries + count))
+    for name, of_integrals in (("rtol", 0.0), ("atol", _LEFT_OUT)):
+        validation.check_tolerance(options[name], name, structure)
+        changed[name] = {"y": _scaled(options[name], share), "integrals": of_integrals}
+    path = options.get("path")
+    if path is not None:
+        if batch is not None:
+            raise ValueError(
+                'path does not go with per_sample=True and form="augmented". Leave it out, or give the penalty '
+                'form="local".'
+            )
+        shape = getattr(path, "shape", None)
+        expected = tuple(y0.shape) if isinstance(y0, Tensor) else (structure.size,)
+        if shape is not None and tuple(shape) != expected:
+            raise ValueError(f"path must have shape {expected}, but has shape {tuple(shape)}.")
+        changed["path"] = PaddedPath(path, count)
+    return changed
+
+
+def _scaled(tolerance: Any, factor: float) -> Any:
+    """Return a tolerance, a number or a structure of numbers and tensors, times a number."""
+    if isinstance(tolerance, dict):
+        return {key: _scaled(item, factor) for key, item in tolerance.items()}
+    if isinstance(tolerance, (tuple, list)):
+        return [_scaled(item, factor) for item in tolerance]
+    return tolerance * factor
