@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
 
@@ -51,19 +51,41 @@ class SolverLayer(nn.Module):
         ts: Output times, shape ``(T,)``; those of a call take precedence.
         regularizer: Penalty on the cost of the solve, applied in training mode.
         options: Keywords of the solve.
+        steer: Jitter of the output times in training mode; None for none.
 
     Raises:
-        TypeError: The regularizer is no penalty.
+        TypeError: The regularizer is no penalty, or ``steer`` is no `Steer`.
     """
 
-    def __init__(self, ts: Tensor | Sequence[float], regularizer: Penalty | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        ts: Tensor | Sequence[float],
+        regularizer: Penalty | None,
+        options: dict[str, Any],
+        steer: Steer | None = None,
+    ) -> None:
         super().__init__()
         if regularizer is not None and not isinstance(regularizer, Penalty):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
+        if steer is not None and not isinstance(steer, Steer):
+            raise TypeError(f"steer must be a Steer, but is a {type(steer).__name__}. Try nde.regularize.Steer(0.25).")
         self.regularizer = regularizer
+        self.steer = steer
         # no buffer: a cast of the weights to another precision must not move the times
         self.ts = ts
         self.options = options
+
+    def solve_options(self) -> dict[str, Any]:
+        """Return the keywords that the regularizer asks of a solve in training mode; none in evaluation mode."""
+        return self.regularizer.solve_options() if self.training and self.regularizer is not None else {}
+
+    def times(self, ts: Tensor | Sequence[float] | None) -> Tensor | Sequence[float]:
+        """Return the output times of a call, jittered by `steer` in training mode."""
+        times = self.ts if ts is None else ts
+        if self.training and self.steer is not None:
+            jittered: Tensor = self.steer(times)
+            return jittered
+        return times
 
     def penalty(self, solution: Solution) -> Tensor:
         """Return the weighted penalty on a solution, a 0-d tensor; zero in evaluation mode."""

@@ -90,7 +90,7 @@ class StepRetaker:
             raise ValueError(f'grad must be "direct" or "full", but is {grad!r}.')
         if grad == "full" and problem.ts.requires_grad:
             raise ValueError(
-                'grad="full" gives no gradient by ts, because a step that is taken again keeps its time. Use ts.detach() '
+                'grad="full" gives no gradient by ts, because a step taken again keeps its time. Use ts.detach() '
                 'or grad="direct".'
             )
         if self._states is None and index:
