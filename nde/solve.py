@@ -44,6 +44,7 @@ def solve_ode(
     dt_min: float = 0.0,
     dt_max: float = math.inf,
     local_errors: bool = False,
+    step_states: bool = False,
     per_sample: bool = False,
     events: Event | Sequence[Event] | None = None,
     dense: bool = False,
@@ -79,6 +80,8 @@ def solve_ode(
         dt_min: Steps that would have to be smaller than this end the solve.
         dt_max: Largest step size.
         local_errors: Whether to keep the error vector of each step, in ``solution.steps.local_error``.
+        step_states: Whether to keep the states at the ends of all steps, in ``solution.steps.y``, so that
+            ``solution.retake`` can take any of them again; one state per step in memory, whatever the adjoint.
         per_sample: Whether every sample (along the first axis of ``y0``) has a time, step size, error control and
             status of its own, and leaves the batch when it is done: the work is the sum of the samples' own steps, and
             a failed sample harms no other one. ``ts`` may then have the shape ``(batch, T)``, with NaN behind the last
@@ -121,9 +124,11 @@ def solve_ode(
     forced, jumps = check_forced_times(step_ts, jump_ts)
     if save is not None and not callable(save):
         raise TypeError(f"save must be callable as save(t, y), but is {save!r}.")
-    for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):
+    flags = {"per_sample": per_sample, "dense": dense, "local_errors": local_errors, "step_states": step_states}
+    for name, flag in (*flags.items(), ("throw", throw)):
         validation.check_flag(flag, name)
     by_rows = bool(per_sample or dense or watched or forced or jumps or save is not None)
+    validation.check_step_states(step_states, by_rows)
     settings = validation.check_steps(
         chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure
     )
@@ -136,9 +141,8 @@ def solve_ode(
         return finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
-    problem = Problem(
-        VectorField(field, structure, whole(args)), structure, flat, output_times, times, *settings, norm=norm
-    )
+    vector_field = VectorField(field, structure, whole(args))
+    problem = Problem(vector_field, structure, flat, output_times, times, *settings, norm=norm, keep_states=step_states)
     return finished(chosen_adjoint.solve(problem), structure, throw)
 
 

@@ -53,6 +53,7 @@ def solve_sde(
     dt_min: float = 0.0,
     dt_max: float = math.inf,
     local_errors: bool = False,
+    step_states: bool = False,
     per_sample: bool = False,
     events: Event | Sequence[Event] | None = None,
     dense: bool = False,
@@ -91,7 +92,7 @@ def solve_sde(
             memory that does not grow with the steps. ``"backsolve"`` solves the adjoint equation on the same path,
             backwards, in such a memory; its gradients have an error of the size of the solution's. See
             `nde.adjoint.BacksolveAdjoint`. A path of one's own must then also answer ``path(t, s)``, backwards.
-        max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
+        max_steps, dt_min, dt_max, local_errors, step_states, throw: As in `nde.solve_ode`.
         per_sample: As in `nde.solve_ode`: a time, step size, error control and status for every sample, along the first
             axis of ``y0``. Each sample has its own rows of the path, so that its solution is that of a solve by itself
             with ``path[i : i + 1]``, to rounding. The path of a nested ``y0`` then has the shape ``(batch, row size)``,
@@ -122,10 +123,13 @@ def solve_sde(
     """
     validation.check_field(drift, "drift")
     validation.check_field(diffusion, "diffusion")
-    for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):
+    flags = {"per_sample": per_sample, "dense": dense, "local_errors": local_errors, "step_states": step_states}
+    for name, flag in (*flags.items(), ("throw", throw)):
         validation.check_flag(flag, name)
     watched = check_events(events)
     forced, jumps = check_forced_times(step_ts, jump_ts)
+    by_rows = bool(per_sample or dense or watched or forced or jumps)
+    validation.check_step_states(step_states, by_rows)
     structure = StateStructure(y0)
     validation.check_choice(noise, NOISE_TYPES, "noise")
     validation.check_choice(calculus, CALCULI, "calculus")
@@ -141,7 +145,7 @@ def solve_sde(
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)
     rows = None
-    if per_sample or dense or watched or forced or jumps:
+    if by_rows:
         _check_rows(chosen, calculus, noise, per_sample, bool(jumps))
         rows = make_row_problem(drift, y0, ts, args, settings, watched, per_sample, forced, jumps, None, None)
         output_times = rows.ts
@@ -174,6 +178,7 @@ def solve_sde(
         lands=True,
         snap=snapper(used) if control.adaptive else None,
         carry0=carry0,
+        keep_states=step_states,
     )
     return finished(chosen_adjoint.solve(problem), structure, throw)
 

@@ -189,6 +189,10 @@ def _check(problem: Problem | RowProblem) -> None:
         raise RuntimeError('adjoint="backsolve" works under no function transform. Use adjoint="direct" there.')
     if problem.keep_local_errors:
         raise ValueError('local_errors=True needs an adjoint that replays steps: adjoint="discrete" or "direct".')
+    if isinstance(problem, Problem) and problem.keep_states and problem.ts.requires_grad:
+        raise ValueError(
+            'step_states=True with adjoint="backsolve" has no gradient by ts. Use ts.detach(), or adjoint="discrete".'
+        )
 
 
 class _JoinBacksolve(torch.autograd.Function):
@@ -199,17 +203,17 @@ class _JoinBacksolve(torch.autograd.Function):
         call.stats = Stats(problem.field.evaluations, call.record.progress.accepted, call.record.progress.rejected)
         ctx.call = call
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y0, ts, outputs.inner, outputs.y1, *captured[: call.n_targets])
+        ctx.save_for_backward(y0, ts, outputs.inner, outputs.y1, outputs.states, *captured[: call.n_targets])
         ctx.passed = len(captured) - call.n_targets
         ctx.autocast = autocast_of(y0)
         return outputs.all()
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        inner, y1, error, stiffness, _ = cotangents
+        inner, y1, error, stiffness, _, at_states = cotangents
         check_backward(error, stiffness)
         call: BacksolveCall = ctx.call
-        y0, ts, rows, end, *targets = ctx.saved_tensors
+        y0, ts, rows, end, states, *targets = ctx.saved_tensors
         with ctx.autocast:
-            grads = BackwardSolve(call, y0, ts, rows, end, targets).run(inner, y1)
+            grads = BackwardSolve(call, y0, ts, rows, end, states, targets).run(inner, y1, at_states)
         return (None, *grads, *[None] * ctx.passed)

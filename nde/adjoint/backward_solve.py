@@ -1,4 +1,4 @@
-"""The backward solve of the continuous adjoint: from output time to output time, with the state taken from the outputs.
+"""The backward solve of the continuous adjoint: from output to output, with the state taken from the outputs.
 
 The augmented state is ``(y, a, p)``: the state, its cotangent, and what the targets' cotangents have become so far.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +46,22 @@ class BacksolveCall(RecordedCall):
         return isinstance(method, SDEMethod) and method.calculus == "ito"
 
 
+class _Stop(NamedTuple):
+    """A time at which the backward solve stops.
+
+    Attributes:
+        time: When.
+        state: The state there, as the forward solve has it.
+        cotangent: What its cotangent grows by; None for nothing.
+        output: Index of the output time that it is; None if it is none.
+    """
+
+    time: float
+    state: Tensor
+    cotangent: Tensor | None
+    output: int | None
+
+
 class BackwardSolve:
     """The backward solve of one forward solve.
 
@@ -53,17 +70,26 @@ class BackwardSolve:
         y0, ts: Initial state and output times.
         rows: States at the inner output times.
         y1: State that was reached.
+        ends: States at the ends of the steps; None if they are no outputs.
         targets: Tensors, other than these, that gradients are wanted for.
     """
 
     def __init__(
-        self, call: BacksolveCall, y0: Tensor, ts: Tensor, rows: Tensor, y1: Tensor, targets: Sequence[Tensor]
+        self,
+        call: BacksolveCall,
+        y0: Tensor,
+        ts: Tensor,
+        rows: Tensor,
+        y1: Tensor,
+        ends: Tensor | None,
+        targets: Sequence[Tensor],
     ) -> None:
         self.call = call
         self.problem = problem = call.problem
         self.ts = ts
         self.targets = targets
         self.states = [y0, *rows.unbind(0), y1]
+        self.step_states = ends
         self.field = problem.field.fresh()
         # complex parameters travel as pairs of real numbers
         self.sizes = [target.numel() * (2 if target.is_complex() else 1) for target in targets]
@@ -74,42 +100,60 @@ class BackwardSolve:
         self.settings = call.settings(problem)
         self.ends = sorted(step.t1 for step in call.record.steps) if self.settings.same_steps else []
 
-    def run(self, inner: Tensor | None, y1: Tensor | None) -> list[Tensor | None]:
-        """Return the cotangents of y0, ts and the targets, given those of the inner outputs and of the last state."""
+    def run(self, inner: Tensor | None, y1: Tensor | None, at_states: Tensor | None = None) -> list[Tensor | None]:
+        """Return the cotangents of y0, ts and the targets, given those of the outputs.
+
+        Args:
+            inner: Cotangents of the inner outputs.
+            y1: Cotangent of the last state.
+            at_states: Cotangents of the states at the ends of the steps.
+        """
         problem, last = self.problem, len(self.problem.times) - 1
         cotangent = torch.zeros_like(self.states[-1]) if y1 is None else y1.clone()
         parameters = cotangent.new_zeros(self.total - 2 * self.size)
         reached = problem.times[-1]
         if self.call.record.progress.failure is not None:  # the outputs of a solve that failed end where it failed
             reached = self.call.record.steps[-1].t1 if self.call.record.steps else problem.times[0]
-        direction = 1.0 if problem.times[-1] > problem.times[0] else -1.0
         at_times = torch.zeros(len(problem.times), dtype=torch.float64, device=cotangent.device)
         begin, state = reached, self.states[-1]
-        for index in range(last, -1, -1):
-            if index < last and (problem.times[index] - reached) * direction > 0:
-                continue
-            if index < last:
-                end = problem.times[index]
-                if begin != end:
-                    state, cotangent, parameters = self._between(begin, end, state, cotangent, parameters)
-                begin, state = end, self.states[index]
-            if self.ts.requires_grad:
-                own = cotangent if index == last else None
-                if 0 < index < last and inner is not None:
-                    own = inner[index - 1]
+        for stop in self._stops(reached, inner, at_states):
+            if begin != stop.time:
+                state, cotangent, parameters = self._between(begin, stop.time, state, cotangent, parameters)
+            begin, state, index = stop.time, stop.state, stop.output
+            if self.ts.requires_grad and index is not None:
+                own = cotangent if index == last else stop.cotangent
                 if index == 0:
                     own = -cotangent
                 if own is not None:
-                    slope = self.field(problem.times[index], state)
+                    slope = self.field(stop.time, state)
                     at_times[index] += torch.dot(own, slope).double()
-            if 0 < index < last and inner is not None:
-                cotangent = cotangent + inner[index - 1]
+            if stop.cotangent is not None:
+                cotangent = cotangent + stop.cotangent
         self.call.stats.n_backward_field_evals += self.field.evaluations
         gradients: list[Tensor | None] = []
         for target, part in zip(self.targets, parameters.split(self.sizes) if self.sizes else (), strict=True):
             value = torch.view_as_complex(part.reshape(*target.shape, 2)) if target.is_complex() else part
             gradients.append(value.reshape(target.shape).to(target.dtype))
         return [cotangent, at_times.to(self.ts.dtype) if self.ts.requires_grad else None, *gradients]
+
+    def _stops(self, reached: float, inner: Tensor | None, at_states: Tensor | None) -> list[_Stop]:
+        """Return the times at which cotangents arrive or are read, from the last to the first."""
+        times, last = self.problem.times, len(self.problem.times) - 1
+        direction = 1.0 if times[-1] > times[0] else -1.0
+        stops = []
+        if reached == times[-1]:
+            stops.append(_Stop(reached, self.states[-1], None, last))
+        for index in range(last - 1, -1, -1):
+            if (times[index] - reached) * direction <= 0:
+                own = inner[index - 1] if index and inner is not None else None
+                stops.append(_Stop(times[index], self.states[index], own, index))
+        if at_states is not None and self.step_states is not None:
+            # most steps were not drawn: a stop at each would only make the backward solve longer
+            for index in at_states.count_nonzero(1).nonzero().reshape(-1).tolist():
+                step = self.call.record.steps[index]
+                stops.append(_Stop(step.t1, self.step_states[index], at_states[index], None))
+            stops.sort(key=lambda stop: stop.time * direction, reverse=True)
+        return stops
 
     def _between(
         self, begin: float, end: float, y: Tensor, cotangent: Tensor, parameters: Tensor

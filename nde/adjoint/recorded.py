@@ -38,6 +38,7 @@ class OutputCotangents(NamedTuple):
     error: Tensor | None
     stiffness: Tensor | None
     local_error: Tensor | None
+    states: Tensor | None = None
 
 
 @dataclass
@@ -118,6 +119,8 @@ def walk_back(
             asked.stiffness = stiffness[index]
         if cotangents.local_error is not None:
             asked.local_error = cotangents.local_error[index]
+        if cotangents.states is not None:
+            asked.y1 = asked.y1 + cotangents.states[index]
         state, at_times = pull(index, asked)
         if times is not None and at_times is not None:
             times.add(step, at_times)

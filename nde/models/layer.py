@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nde.models.penalized import check_penalties, integrals_due, solve_with_integrals
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
 
@@ -52,23 +52,33 @@ class SolverLayer(nn.Module):
         ts: Output times, shape ``(T,)``; those of a call take precedence.
         regularizer: Penalty on the cost of the solve, applied in training mode.
         options: Keywords of the solve.
+        steer: Jitter of the output times in training mode; None for none.
 
     Attributes:
         integrates: Whether it makes the integrals that a `nde.regularize.TrajectoryPenalty` is made of.
 
     Raises:
-        TypeError: The regularizer is no penalty.
-        ValueError: It holds a penalty that this layer or the options do not go with.
+        TypeError: The regularizer is no penalty, or ``steer`` is no `Steer`.
+        ValueError: The regularizer holds a penalty that this layer or the options do not go with.
     """
 
     integrates = False
 
-    def __init__(self, ts: Tensor | Sequence[float], regularizer: Penalty | None, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        ts: Tensor | Sequence[float],
+        regularizer: Penalty | None,
+        options: dict[str, Any],
+        steer: Steer | None = None,
+    ) -> None:
         super().__init__()
         if regularizer is not None and not isinstance(regularizer, Penalty):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
+        if steer is not None and not isinstance(steer, Steer):
+            raise TypeError(f"steer must be a Steer, but is a {type(steer).__name__}. Try nde.regularize.Steer(0.25).")
         check_penalties(regularizer, options, self.integrates)
         self.regularizer = regularizer
+        self.steer = steer
         # no buffer: a cast of the weights to another precision must not move the times
         self.ts = ts
         self.options = options
@@ -82,20 +92,35 @@ class SolverLayer(nn.Module):
         args: tuple[Any, ...],
         **options: Any,
     ) -> Solution:
-        """Solve with the options of the layer and further ones, and make the integrals that penalties are made of.
+        """Solve with the options of the layer, those of its regularizer and further ones.
+
+        In training mode, the integrals that penalties are made of are made too.
 
         Args:
             solver: `nde.solve_ode` or `nde.solve_sde`.
             functions: The field; or drift and diffusion.
             y0, args: As for the solver.
-            ts: Output times; None for the layer's.
+            ts: Output times, which `steer` jitters; None for the layer's.
             options: Options that take precedence.
         """
-        times, options = self.ts if ts is None else ts, {**self.options, **options}
+        times = self.times(ts)
+        options = {**self.options, **self.solve_options(), **options}
         penalties = integrals_due(self.regularizer) if self.training else []
         if not penalties:
             return solver(*functions, y0, times, args, **options)
         return solve_with_integrals(solver, functions, penalties, y0, times, args, options)
+
+    def solve_options(self) -> dict[str, Any]:
+        """Return the keywords that the regularizer asks of a solve in training mode; none in evaluation mode."""
+        return self.regularizer.solve_options() if self.training and self.regularizer is not None else {}
+
+    def times(self, ts: Tensor | Sequence[float] | None) -> Tensor | Sequence[float]:
+        """Return the output times of a call, jittered by `steer` in training mode."""
+        times = self.ts if ts is None else ts
+        if self.training and self.steer is not None:
+            jittered: Tensor = self.steer(times)
+            return jittered
+        return times
 
     def penalty(self, solution: Solution) -> Tensor:
         """Return the weighted penalty on a solution, a 0-d tensor; zero in evaluation mode."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.models.layer import LayerOutput, SolverLayer
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 from nde.solvers.events import Event
@@ -33,6 +33,7 @@ class NeuralODE(SolverLayer):
         field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
         ts: Output times, shape ``(T,)``; those of a call take precedence.
         regularizer: Penalty on the cost of the solve or along the trajectory, applied in training mode.
+        steer: Jitter of the output times in training mode; ``output.solution.ts`` has them.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
         per_sample, events, dense, norm, step_ts, jump_ts: Likewise.
 
@@ -49,6 +50,7 @@ class NeuralODE(SolverLayer):
         ts: Tensor | Sequence[float] = (0.0, 1.0),
         *,
         regularizer: Penalty | None = None,
+        steer: Steer | None = None,
         method: str | Method = "tsit5",
         rtol: Any = 1e-4,
         atol: Any = 1e-6,
@@ -82,7 +84,7 @@ class NeuralODE(SolverLayer):
             "step_ts": step_ts,
             "jump_ts": jump_ts,
         }
-        super().__init__(ts, regularizer, options)
+        super().__init__(ts, regularizer, options, steer)
         validation.check_field(field)
         validation.check_controller(controller, find_method(method), zero_tolerance=False)
         validation.check_limits(max_steps, dt_min, dt_max)

@@ -11,7 +11,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.models.layer import LayerOutput, SolverLayer
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solve_sde import solve_sde
 from nde.solvers import Controller, Solution
 from nde.solvers.events import Event
@@ -45,6 +45,8 @@ class NeuralSDE(SolverLayer):
             steps on their path. It needs a method with an error estimate, and `nde.regularize.GlobalStiffness` one with
             a stiffness estimate ("sosri2", "sosra2"). Penalties along the trajectory are those of the drift; in the
             augmented form they need diagonal noise, and a seed then stands for another path than without them.
+        steer: Jitter of the output times in training mode; ``output.solution.ts`` has them. A path that a call is given
+            must cover them.
         rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_sde`.
         per_sample, events, dense, step_ts, jump_ts: Likewise.
 
@@ -66,6 +68,7 @@ class NeuralSDE(SolverLayer):
         calculus: str = "ito",
         method: str | SDEMethod | None = None,
         regularizer: Penalty | None = None,
+        steer: Steer | None = None,
         rtol: Any = 1e-2,
         atol: Any = 1e-3,
         controller: Controller | None = None,
@@ -86,7 +89,7 @@ class NeuralSDE(SolverLayer):
             noise, calculus, method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw
         )
         rows = {"per_sample": per_sample, "events": events, "dense": dense, "step_ts": step_ts, "jump_ts": jump_ts}
-        super().__init__(ts, regularizer, options | rows)
+        super().__init__(ts, regularizer, options | rows, steer)
         self.drift = drift
         self.diffusion = diffusion
 

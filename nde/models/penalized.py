@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,8 +13,9 @@ from torch import Tensor
 from nde import validation
 from nde.models.extra_times import ExtraTimes
 from nde.models.girsanov import PaddedPath
-from nde.regularize import GlobalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
+from nde.regularize import GlobalStiffness, LocalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
 from nde.solvers import Solution
+from nde.solvers.retake import RetakenStep
 from nde.solvers.rows.field import PerSample, whole
 from nde.solvers.solution import OnDemand
 from nde.solvers.structure import State, StateStructure
@@ -44,6 +46,9 @@ class PenalizedSolution(Solution):
     ) -> None:
         self.ts = ts
         self.integrals = integrals
+        self.steps = solution.steps
+        if augmented and solution.steps.y is not None:
+            self.steps = dataclasses.replace(solution.steps, y=solution.steps.y["y"])
         self._whole = solution
         self._augmented = augmented
         self._extra = extra
@@ -69,6 +74,10 @@ class PenalizedSolution(Solution):
     def __call__(self, t: Tensor | float) -> State:
         """See `Solution.__call__`."""
         return self._own(self._whole(t))
+
+    def retake(self, index: int, *, grad: str = "direct", reference: bool = False) -> RetakenStep:
+        """See `Solution.retake`."""
+        return self._whole.retake(index, grad=grad, reference=reference)
 
     def _own(self, state: State) -> State:
         return state["y"] if self._augmented else state
@@ -112,8 +121,7 @@ def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integr
         integrates: Whether the layer makes the integrals.
     """
     stochastic = "noise" in options
-    parts = [] if regularizer is None else regularizer._parts()
-    integrals = [part for part in parts if isinstance(part, TrajectoryPenalty)]
+    integrals = _integrals(regularizer)
     augmented = any(part.form == "augmented" for part in integrals)
     for part in integrals:
         if not integrates:
@@ -140,17 +148,22 @@ def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integr
             f'noise={options["noise"]!r} does not go with form="augmented", which needs a state of several tensors and '
             'so diagonal noise. Give the penalty form="local".'
         )
-    if any(isinstance(part, GlobalStiffness) for part in parts):
-        raise ValueError(
-            'GlobalStiffness does not go with form="augmented", because the estimate would see the integrand beside '
-            'the field. Give the penalty along the trajectory form="local".'
-        )
+    for other in () if regularizer is None else regularizer.modules():
+        if isinstance(other, (GlobalStiffness, LocalStiffness)):
+            raise ValueError(
+                f'{type(other).__name__} does not go with form="augmented", because the estimate would see the '
+                'integrand beside the field. Give the penalty along the trajectory form="local".'
+            )
 
 
 def integrals_due(regularizer: Penalty | None) -> list[TrajectoryPenalty]:
     """Return the penalties along the trajectory that have a weight, each once."""
-    parts = [] if regularizer is None else regularizer._parts()
-    return list(dict.fromkeys(part for part in parts if isinstance(part, TrajectoryPenalty) and part.weight != 0))
+    return [penalty for penalty in _integrals(regularizer) if penalty.weight != 0]
+
+
+def _integrals(regularizer: Penalty | None) -> list[TrajectoryPenalty]:
+    parts = () if regularizer is None else regularizer.modules()
+    return [part for part in parts if isinstance(part, TrajectoryPenalty)]
 
 
 def solve_with_integrals(

@@ -1,10 +1,13 @@
 """Penalties on what a solve costs: made of the estimates that the solver exposes, or integrals along the trajectory."""
 
+from nde.regularize.budget import NFEBudget
 from nde.regularize.global_estimates import GlobalError, GlobalErrorSquared, GlobalStiffness, StepCount
 from nde.regularize.jacobian import JacobianFrobenius, JacobianNuclear
 from nde.regularize.kinetic import Kinetic
+from nde.regularize.local_estimates import LocalError, LocalStiffness
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Constant, Exponential, Linear, Schedule
+from nde.regularize.steer import Steer
 from nde.regularize.taylor import Taylor
 from nde.regularize.trajectory import TrajectoryPenalty, TrajectoryPoint
 
@@ -18,9 +21,13 @@ __all__ = [
     "JacobianNuclear",
     "Kinetic",
     "Linear",
+    "LocalError",
+    "LocalStiffness",
+    "NFEBudget",
     "Penalty",
     "Schedule",
     "StepCount",
+    "Steer",
     "Taylor",
     "TrajectoryPenalty",
     "TrajectoryPoint",

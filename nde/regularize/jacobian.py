@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nde.regularize.draws import check_choice
 from nde.regularize.schedules import Schedule
 from nde.regularize.trajectory import TrajectoryPenalty, TrajectoryPoint
 from nde.solvers.structure import State, StateStructure
@@ -42,11 +43,10 @@ class JacobianFrobenius(TrajectoryPenalty):
         *,
         distribution: str = "rademacher",
         form: str = "augmented",
-        seed: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(weight, form=form, seed=seed)
-        if distribution not in DISTRIBUTIONS:
-            raise ValueError(f"distribution must be one of {', '.join(DISTRIBUTIONS)}, but is {distribution!r}.")
+        check_choice(distribution, DISTRIBUTIONS, "distribution")
         self.distribution = distribution
 
     def probe(self, t0: Tensor, y0: State) -> State:
@@ -99,14 +99,13 @@ class JacobianNuclear(TrajectoryPenalty):
         estimator: str = "projection",
         sigma: float = 1e-3,
         form: str = "augmented",
-        seed: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(weight, form=form, seed=seed)
         for name, part in (("inner", inner), ("outer", outer)):
             if not callable(part):
                 raise TypeError(f"{name} must be callable as {name}(t, value), but is {part!r}.")
-        if estimator not in ESTIMATORS:
-            raise ValueError(f"estimator must be one of {', '.join(ESTIMATORS)}, but is {estimator!r}.")
+        check_choice(estimator, ESTIMATORS, "estimator")
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma must be positive and finite, but is {sigma}. Try 1e-3.")
         self.estimator = estimator
@@ -128,7 +127,7 @@ class JacobianNuclear(TrajectoryPenalty):
         (inner, outer), t, y = self._maps, point.t, point.state
         into_inner, of_outer = point.probe
         if self.estimator == "projection":
-            features, first = torch.func.jvp(lambda y: inner(t, y), (y,), (into_inner,))
+            features, first = torch.func.jvp(lambda y: inner(t, y), (y,), (into_inner,))[:2]
             second = _pulled(lambda features: outer(t, features), features, of_outer)
         else:
             features = inner(t, y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,10 @@ class Penalty(nn.Module):
         if weight == 0:
             return solution.steps.h.new_zeros(())
         return weight * self.value(solution)
+
+    def solve_options(self) -> dict[str, Any]:
+        """Return the keywords that a layer must give to its solve for this penalty."""
+        return {}
 
     def step(self) -> None:
         """Move one iteration along the schedule; call it once per optimiser step (or epoch, as the schedule counts)."""
@@ -102,6 +107,10 @@ class MultipleOfPenalty(Penalty):
         """Return the penalty's own value, before any weighting."""
         return self.term.value(solution)
 
+    def solve_options(self) -> dict[str, Any]:
+        """Return what the penalty asks for."""
+        return self.term.solve_options()
+
     def step(self) -> None:
         """Move the penalty along its schedule."""
         self.term.step()
@@ -128,6 +137,10 @@ class SumOfPenalties(Penalty):
     def value(self, solution: Solution) -> Tensor:
         """Return the sum of the weighted terms."""
         return torch.stack([term(solution) for term in self._terms()]).sum()
+
+    def solve_options(self) -> dict[str, Any]:
+        """Return what all terms ask for."""
+        return {name: value for term in self._terms() for name, value in term.solve_options().items()}
 
     def step(self) -> None:
         """Move every term along its schedule."""

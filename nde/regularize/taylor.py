@@ -37,9 +37,7 @@ class Taylor(TrajectoryPenalty):
 
     stochastic = False
 
-    def __init__(
-        self, order: int, weight: float | Schedule = 1.0, *, form: str = "augmented", seed: int | None = None
-    ) -> None:
+    def __init__(self, order: int, weight: float | Schedule = 1.0, *, form: str = "augmented", seed: int = 0) -> None:
         super().__init__(weight, form=form, seed=seed)
         if isinstance(order, bool) or order not in _ORDERS:
             raise ValueError(f"order must be 2, 3 or 4, but is {order!r}. Of order 1, the penalty is Kinetic.")

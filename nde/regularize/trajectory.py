@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nde.regularize.draws import Draws, check_choice
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Schedule
 from nde.solvers.solution import Solution
@@ -21,8 +22,6 @@ from nde.solvers.structure import State, StateStructure
 __all__ = ["FORMS", "TrajectoryPenalty", "TrajectoryPoint"]
 
 FORMS = ("augmented", "local")
-_LARGEST_SEED = 2**63
-_SPREAD = 1_000_003  # a prime, so that draws of neighbouring seeds do not meet
 
 
 @dataclass(frozen=True)
@@ -107,27 +106,24 @@ class TrajectoryPenalty(Penalty):
     Args:
         weight: A number or a `Schedule`.
         form: ``"augmented"`` or ``"local"``.
-        seed: Seed of all that is drawn, another draw for every solve; None for torch's global generator.
+        seed: Seed of all that is drawn, anew for every solve; all other random numbers stay as they are.
 
     Attributes:
         stochastic: Whether the integrand makes sense for the drift of a stochastic equation.
 
     Raises:
         TypeError: The seed is no integer.
-        ValueError: The form is not known; when called, the solution is not of a layer that makes the integral.
+        ValueError: The form is not known, or the seed is negative; when called, the solution is not of a layer that
+            makes the integral.
     """
 
     stochastic = True
 
-    def __init__(self, weight: float | Schedule = 1.0, *, form: str = "augmented", seed: int | None = None) -> None:
+    def __init__(self, weight: float | Schedule = 1.0, *, form: str = "augmented", seed: int = 0) -> None:
         super().__init__(weight)
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, but is {form!r}.")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise TypeError(f"seed must be an integer or None, but is {seed!r}.")
+        check_choice(form, FORMS, "form")
         self.form = form
-        self.seed = seed
-        self._draws = 0
+        self.draws = Draws(seed)
 
     @abstractmethod
     def integrand(self, point: TrajectoryPoint) -> Tensor:
@@ -146,7 +142,7 @@ class TrajectoryPenalty(Penalty):
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """Draw numbers between 0 and 1, float64, on the CPU."""
-        return torch.rand(shape, dtype=torch.float64, generator=self._generator(torch.device("cpu")))
+        return torch.as_tensor(self.draws.uniform(shape))
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
@@ -160,11 +156,11 @@ class TrajectoryPenalty(Penalty):
 
     def get_extra_state(self) -> Tensor:
         """Return the iteration and the number of draws, for ``state_dict``."""
-        return torch.tensor([self._count, self._draws])
+        return torch.tensor([self._count, self.draws.count])
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what `get_extra_state` returned."""
-        self._count, self._draws = (int(number) for number in state)
+        self._count, self.draws.count = (int(number) for number in state)
 
     def extra_repr(self) -> str:
         """Describe weight and form in ``repr``."""
@@ -172,12 +168,4 @@ class TrajectoryPenalty(Penalty):
 
     def _normal(self, like: Tensor) -> Tensor:
         """Draw normal numbers of the shape and dtype of a tensor, on its device."""
-        generator = self._generator(like.device)
-        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
-
-    def _generator(self, device: torch.device) -> torch.Generator | None:
-        """Return the source of the next numbers; None for torch's global generator."""
-        if self.seed is None:
-            return None
-        self._draws += 1
-        return torch.Generator(device).manual_seed((self.seed * _SPREAD + self._draws) % _LARGEST_SEED)
+        return torch.from_numpy(self.draws.normal(tuple(like.shape))).to(like)

@@ -38,6 +38,7 @@ class Problem:
         snap: Moves the end of a step, ``(t, t1) -> t1``, where some times are cheaper than others; None to leave it.
         carry0: What the first step is given in the place of `Method.start`, on the user's tape; None for that. The
             adjoints that differentiate it are "direct" and "reversible".
+        keep_states: Whether the state at the end of every step is an output.
     """
 
     field: VectorField
@@ -57,6 +58,7 @@ class Problem:
     lands: bool = False
     snap: Callable[[float, float], float] | None = None
     carry0: Any = None
+    keep_states: bool = False
 
     def error_norm(self) -> ErrorNorm:
         """Return the norm of error estimates."""

@@ -15,6 +15,7 @@ from nde.solvers.loop import AcceptedStep, Progress, accepted_steps
 from nde.solvers.norms import ErrorNorm, ScratchNorm
 from nde.solvers.outputs import OutputRows, StepOutputs
 from nde.solvers.problem import Problem
+from nde.solvers.retake import StepRetaker
 from nde.solvers.scratch import borrowed
 from nde.solvers.solution import Solution, Stats, Steps
 from nde.solvers.time_axis import TimeAxis
@@ -46,6 +47,7 @@ class SolveOutputs:
         error: Scaled error norms, shape ``(n_accepted,)``; None if the method has none.
         stiffness: Stiffness estimates, likewise.
         local_error: Error vectors, shape ``(n_accepted, size)``; None unless kept.
+        states: States at the ends of the steps, likewise.
     """
 
     inner: Tensor
@@ -53,10 +55,11 @@ class SolveOutputs:
     error: Tensor | None
     stiffness: Tensor | None
     local_error: Tensor | None
+    states: Tensor | None = None
 
     def all(self) -> tuple[Tensor | None, ...]:
         """Return the outputs in the order of the attributes."""
-        return self.inner, self.y1, self.error, self.stiffness, self.local_error
+        return self.inner, self.y1, self.error, self.stiffness, self.local_error, self.states
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Collector:
         self.ratios: list[Tensor | float] = []
         self.stiffness: list[Tensor | float] = []
         self.local_errors: list[Tensor] = []
+        self.states: list[Tensor] = []
 
     def read(self, step: AcceptedStep) -> StepOutputs:
         result, measured = step.result, step.measured
@@ -97,6 +101,8 @@ class _Collector:
             # a copy, because the step's own may lie in scratch memory
             self.local_errors.append(self.norm.local_error(result.errors, step.y, result.y1).clone())
         self.y1 = result.y1
+        if self.problem.keep_states:
+            self.states.append(result.y1)
         if self.problem.method.reversible:
             self.carry1 = result.carry
         return self.rows.read(step)
@@ -105,14 +111,20 @@ class _Collector:
         problem, method, y0 = self.problem, self.problem.method, self.problem.y0
         local_error: Tensor | None = None
         if problem.keep_local_errors and method.error_order is not None:
-            local_error = torch.stack(self.local_errors) if self.local_errors else y0.new_empty(0, y0.shape[0])
+            local_error = _rows(self.local_errors, y0)
         return SolveOutputs(
             inner=self.rows.result(),
             y1=self.y1,
             error=_vector(self.ratios, y0) if method.error_order is not None else None,
             stiffness=_vector(self.stiffness, y0) if method.has_stiffness else None,
             local_error=local_error,
+            states=_rows(self.states, y0) if problem.keep_states else None,
         )
+
+
+def _rows(rows: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return flat states as the rows of a matrix."""
+    return torch.stack(list(rows)) if rows else like.new_empty(0, like.shape[0])
 
 
 def _vector(values: Sequence[Tensor | float], like: Tensor) -> Tensor:
@@ -212,7 +224,9 @@ def make_solution(
         error_order=method.error_order,
         set_point=problem.controller.set_point(method.error_order) if method.error_order else None,
         stability=method.stability,
+        y=None if outputs.states is None else structure.unflatten(outputs.states),
     )
+    taken = [(step.t, step.h) for step in record.steps]
     return Solution(
         ts=problem.ts,
         rows=(problem.y0, outputs.inner, outputs.y1),
@@ -224,4 +238,5 @@ def make_solution(
         failure=record.progress.failure,
         carry1=problem.carry0 if carry1 is None else carry1,
         accuracy=1 / size if (size := record.progress.size_of_state) > 0 else math.inf,
+        retaker=StepRetaker(problem, taken, outputs.states, stats),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nde.solvers.retake import RetakenStep, StepRetaker
 from nde.solvers.status import Failure, Status
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import transforms_active
@@ -40,12 +41,14 @@ class Stats:
         n_accepted: Accepted steps.
         n_rejected: Rejected steps.
         n_backward_field_evals: Evaluations made to compute gradients so far; grows with each backward pass.
+        n_retaken_field_evals: Evaluations made by `Solution.retake` so far.
     """
 
     n_field_evals: int
     n_accepted: int
     n_rejected: int
     n_backward_field_evals: int = 0
+    n_retaken_field_evals: int = 0
 
     @property
     def n_steps(self) -> int:
@@ -73,7 +76,7 @@ class Steps:
         sample: Sample that each step belongs to, where every sample has steps of its own; None otherwise.
         samples: Number of samples, where every sample has steps of its own; None otherwise.
         y: States at the ends of the steps, differentiable, of the state's structure (that of one sample, with
-            ``per_sample=True``) with a leading axis; None without ``dense=True``.
+            ``per_sample=True``) with a leading axis; None without ``dense=True`` or ``step_states=True``.
     """
 
     t: Tensor
@@ -120,6 +123,7 @@ class Solution:
         failure: Failure | None,
         accuracy: float,
         carry1: Any = None,
+        retaker: StepRetaker | None = None,
     ) -> None:
         self.ts = ts
         self.t1 = t1
@@ -132,6 +136,7 @@ class Solution:
         self._rows = rows
         self._recorded = torch.is_grad_enabled() or transforms_active()
         self._structure = structure
+        self._retaker = retaker
 
     @OnDemand
     def ys(self) -> State:
@@ -167,6 +172,34 @@ class Solution:
             ValueError: ``dense=True`` was not given.
         """
         raise ValueError(NOT_DENSE)
+
+    def retake(self, index: int, *, grad: str = "direct", reference: bool = False) -> RetakenStep:
+        """Take an accepted step again, for estimates with a gradient of their own; what local penalties are made of.
+
+        It costs the evaluations of one step and, where the method reuses the last stage of the step before, that stage:
+        it is evaluated again, on the tape, because the weights of an embedded error cancel over all stages alone. A
+        stochastic equation meets the increments of its own path.
+
+        Args:
+            index: The step, among ``steps``.
+            grad: ``"direct"`` holds the state at the step's beginning constant. ``"full"`` lets gradients pass on into
+                the solve, through whatever adjoint it has.
+            reference: Reproduce two defects of the published code of local regularization: the size is that of the
+                automatic first step in place of the step's own, and the first stage is a constant. For ordinary
+                equations alone.
+
+        Raises:
+            IndexError: There is no such step.
+            ValueError: ``grad`` is not known; the states were not kept (``step_states=True``); the step depends on more
+                than its state; ``reference`` does not go with the equation or the method; or samples have steps of
+                their own.
+        """
+        if self._retaker is None:
+            raise ValueError(
+                "steps cannot be taken again with per_sample=True, events, dense=True, save, step_ts or jump_ts. "
+                "Leave these out, or choose a global penalty."
+            )
+        return self._retaker.take(index, grad, reference)
 
     def __repr__(self) -> str:
         return f"Solution(status={self.status.name}, t1={self.t1:.6g}, {self.stats})"

@@ -291,9 +291,8 @@ def make_row_solution(
         counter.calls,
         int(accepted.sum()),
         int(rejected.sum()),
-        0,
-        counter.rows,
-        torch.from_numpy(accepted),
-        torch.from_numpy(rejected),
+        n_sample_evals=counter.rows,
+        accepted=torch.from_numpy(accepted),
+        rejected=torch.from_numpy(rejected),
     )
     return RowSolution(problem, outputs, record, steps, stats, continuous)
