@@ -27,7 +27,7 @@ class ExtraTimes:
         rank: Number of axes of a time as the field of such samples sees it.
 
     Attributes:
-        joined: All times in order, shape ``(T + penalties,)`` or ``(batch, T + penalties)``.
+        joined: All times in order, shape ``(T + n,)`` or ``(batch, T + n)``.
         length: Length of the span, on the tape of ``ts``; shape ``()`` or ``(batch,)``.
         direction: 1 or -1, the direction of time; of the same shape.
 
@@ -56,9 +56,14 @@ class ExtraTimes:
         shape = () if self._batch is None else (self._batch,)
         rows = ts.expand(*shape, ts.shape[-1])
         for _ in range(_ATTEMPTS):
-            drawn = torch.stack([penalty.uniform(shape) for penalty in penalties], -1).to(ts.device)
+            columns: dict[tuple[int, int], Tensor] = {}  # penalties of one seed draw one time, which is asked for once
+            keys = [(penalty.draws.seed, penalty.draws.count) for penalty in penalties]
+            for key, penalty in zip(keys, penalties, strict=True):
+                columns[key] = penalty.uniform(shape)
+            self._columns = [list(columns).index(key) for key in keys]
+            drawn = torch.stack(list(columns.values()), -1).to(ts)
             begin, end = self._first.unsqueeze(-1), last.unsqueeze(-1)
-            self._drawn = (begin + drawn.to(ts.dtype) * (end - begin)).expand(*shape, len(penalties))
+            self._drawn = (begin + drawn * (end - begin)).expand(*shape, len(columns))
             both = torch.cat([rows, self._drawn], -1)
             # NaN, behind the last time of a sample, is sorted to the end
             order = (both.detach() * self.direction.unsqueeze(-1)).argsort(-1)
@@ -96,7 +101,7 @@ class ExtraTimes:
 
     def time(self, index: int, structure: StateStructure) -> Tensor:
         """Return the time of a penalty as the field sees it."""
-        return self._seen(self._drawn[..., index], structure)
+        return self._seen(self._drawn[..., self._columns[index]], structure)
 
     def state(self, index: int, states: State) -> State:
         """Return the state at the time of a penalty.
@@ -105,7 +110,7 @@ class ExtraTimes:
             index: Which penalty.
             states: States at all times.
         """
-        place = self._places[..., self._given + index]
+        place = self._places[..., self._given + self._columns[index]]
         if self._batch is None:
             return _mapped(lambda leaf: leaf[int(place)], states)
         samples = torch.arange(self._batch)

@@ -47,8 +47,10 @@ class PenalizedSolution(Solution):
         self.ts = ts
         self.integrals = integrals
         self.steps = solution.steps
-        if augmented and solution.steps.y is not None:
-            self.steps = dataclasses.replace(solution.steps, y=solution.steps.y["y"])
+        if augmented:
+            self.carry1 = None  # that of another state
+            if solution.steps.y is not None:
+                self.steps = dataclasses.replace(solution.steps, y=solution.steps.y["y"])
         self._whole = solution
         self._augmented = augmented
         self._extra = extra
@@ -74,6 +76,10 @@ class PenalizedSolution(Solution):
     def __call__(self, t: Tensor | float) -> State:
         """See `Solution.__call__`."""
         return self._own(self._whole(t))
+
+    def derivative(self, t: Tensor | float) -> State:
+        """See `Solution.derivative`."""
+        return self._own(self._whole.derivative(t))
 
     def retake(self, index: int, *, grad: str = "direct", reference: bool = False) -> RetakenStep:
         """See `Solution.retake`."""
@@ -214,7 +220,7 @@ def solve_with_integrals(
     solution = solver(*functions, solved_from, times.joined, solved_args, **options)
     integrals: dict[TrajectoryPenalty, Tensor] = {}
     if along:
-        ends: Tensor = solution.y1["integrals"] * times.direction.unsqueeze(-1).to(structure.device)
+        ends: Tensor = solution.y1["integrals"] * times.direction.unsqueeze(-1).to(solution.y1["integrals"])
         integrals.update(zip(along, ends.unbind(-1), strict=True))
     if local:
         field = functions[0].field if isinstance(functions[0], _Augmented) else functions[0]

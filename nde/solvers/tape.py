@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.field import VectorField
+from nde.solvers.transforms import unwrapped
 
 __all__ = ["Evaluation", "StepTape", "TapingField", "evaluate", "measured"]
 
@@ -142,10 +143,14 @@ def measured(
     sizes: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
+        # where the field calls torch.func.jvp, wrappers and zeros have no memory of their own
+        held = unwrapped(tensor)
+        if held._is_zerotensor():
+            return tensor
+        storage = held.untyped_storage()
         if storage.data_ptr() not in known:
             # of a large storage that many steps share, its part; of an expanded tensor, what is there
-            sizes[tensor.data_ptr()] = min(storage.nbytes(), tensor.nbytes)
+            sizes[held.data_ptr()] = min(storage.nbytes(), held.nbytes)
         return tensor
 
     try:

@@ -19,6 +19,7 @@ __all__ = [
     "reject_vmap",
     "share_memory",
     "transforms_active",
+    "unwrapped",
 ]
 
 NO_VMAP = (
@@ -73,7 +74,7 @@ def as_host(values: Tensor) -> numpy.ndarray:
         return host
     reject_vmap(values)
     # wrapped by a function transform, which has no memory to share
-    values = _unwrapped(values)
+    values = unwrapped(values)
     kind = bool if values.dtype == torch.bool else float if values.is_floating_point() else int
     return numpy.array(forward_ad.unpack_dual(values).primal.tolist(), dtype=kind)
 
@@ -84,7 +85,7 @@ def reject_vmap(value: Tensor) -> None:
     Raises:
         RuntimeError: It has.
     """
-    if is_batched(_unwrapped(value)):
+    if is_batched(unwrapped(value)):
         raise RuntimeError(NO_VMAP)
 
 
@@ -96,7 +97,8 @@ def share_memory(left: Tensor, right: Tensor) -> bool:
         return False
 
 
-def _unwrapped(value: Tensor) -> Tensor:
+def unwrapped(value: Tensor) -> Tensor:
+    """Return what derivatives by `torch.func` are taken of."""
     functorch = torch._C._functorch
     while functorch.is_gradtrackingtensor(value):
         value = functorch.get_unwrapped(value)

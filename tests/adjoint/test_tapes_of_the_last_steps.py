@@ -107,3 +107,21 @@ def test_changing_a_parameter_before_the_backward_pass_is_an_error(problem):
 def test_negative_tape_memory_is_refused():
     with pytest.raises(ValueError, match="tape_memory must be zero or positive"):
         DiscreteAdjoint(-1)
+
+
+def test_tapes_of_a_field_that_takes_forward_derivatives_are_kept_too():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
+    y0 = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+
+    def field(t, y):
+        # the derivative is linear in y, so that its own tape holds zeros without memory
+        return torch.func.jvp(lambda y: torch.tanh(y @ weight + t) + y, (y,), (torch.ones_like(y),))[1]
+
+    grads = []
+    for adjoint in ("direct", DiscreteAdjoint()):
+        sol = nde.solve_ode(field, y0, (0.0, 1.0), adjoint=adjoint)
+        grads.append(torch.autograd.grad(sol.y1.square().sum(), [y0, weight]))
+    assert sol.stats.n_backward_field_evals == 0
+    for want, have in zip(*grads, strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-10)

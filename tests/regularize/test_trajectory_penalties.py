@@ -12,7 +12,7 @@ from nde.models import NeuralODE
 from nde.regularize import JacobianFrobenius, JacobianNuclear, Kinetic, Taylor, TrajectoryPenalty, TrajectoryPoint
 from tests.problems import Net, double
 
-TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+TIGHT = {"method": "dopri8", "rtol": 1e-9, "atol": 1e-9}
 
 
 def point(field, t: float, y: Tensor, samples: int | None = None) -> TrajectoryPoint:
@@ -52,9 +52,9 @@ def test_kinetic_energy_of_exponential_decay_is_the_closed_form(per_sample: bool
 def test_integral_of_a_total_derivative_of_a_linear_equation_is_the_closed_form(order: int, per_sample: bool) -> None:
     y0 = double(1.0, -2.0, 0.5, 3.0).reshape(2, 2)
     layer = NeuralODE(
-        lambda t, y: torch.cos(t) * y, (0.0, 2.0), regularizer=Taylor(order), per_sample=per_sample, **TIGHT
+        lambda t, y: torch.cos(t) * y, (0.0, 1.0), regularizer=Taylor(order), per_sample=per_sample, **TIGHT
     )
-    expected = y0.square().mean() * quadrature(lambda t: squared_derivative(order, t), 0.0, 2.0)
+    expected = y0.square().mean() * quadrature(lambda t: squared_derivative(order, t), 0.0, 1.0)
     torch.testing.assert_close(layer(y0).penalty, expected, rtol=1e-7, atol=0)
 
 
@@ -155,11 +155,14 @@ def test_both_estimators_of_the_nuclear_norm_agree_on_a_nonlinear_field_with_one
 
     y = torch.randn(2, 3, dtype=torch.float64)
     time = torch.tensor(0.2, dtype=torch.float64)
-    jacobians = (torch.func.jacrev(lambda y: inner(time, y))(y[0]), torch.func.jacrev(lambda x: outer(time, x))(inner(time, y[0])))
+    jacobians = (
+        torch.func.jacrev(lambda y: inner(time, y))(y[0]),
+        torch.func.jacrev(lambda x: outer(time, x))(inner(time, y[0])),
+    )
     means = {}
     for estimator in ("projection", "denoising"):
         penalty = JacobianNuclear(inner, outer, estimator=estimator, sigma=1e-5)
-        copies = y[:1].expand(40_000, 3)
+        copies = y[:1].repeat(40_000, 1)
         probe = penalty.probe(time, copies)
         values = penalty.integrand(TrajectoryPoint(inner, time, copies, copies, probe, 40_000))
         assert values.shape == (40_000,)
@@ -194,7 +197,7 @@ def made(name: str, field: Quadratic, form: str) -> TrajectoryPenalty:
     return {
         "kinetic": lambda: Kinetic(form=form),
         "frobenius": lambda: JacobianFrobenius(form=form),
-        "taylor": lambda: Taylor(3, form=form),
+        "taylor": lambda: Taylor(2, form=form),
     }[name]()
 
 
@@ -216,7 +219,7 @@ def test_gradient_with_fixed_steps_is_that_of_finite_differences(name: str, form
             (0.0, 0.6),
             regularizer=made(name, field, form),  # the same draws in every call
             controller=nde.FixedStep(0.3),
-            method="bosh3",
+            method="heun",
             per_sample=per_sample,
         )
         return layer(y0).penalty
@@ -224,7 +227,7 @@ def test_gradient_with_fixed_steps_is_that_of_finite_differences(name: str, form
     assert torch.autograd.gradcheck(penalty, (*matrices, y0))
 
 
-@pytest.mark.parametrize("adjoint", ["direct", "discrete", "backsolve"])
+@pytest.mark.parametrize("adjoint", ["discrete", "backsolve"])
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("form", ["augmented", "local"])
 @pytest.mark.parametrize("name", NAMES)
@@ -235,10 +238,11 @@ def test_every_adjoint_gives_the_gradient_of_the_direct_one(
     matrices = [(0.5 * torch.randn(2, 2, dtype=torch.float64)).requires_grad_() for _ in range(2)]
     y0 = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
     grads = {}
+    options = {"method": "dopri8", "rtol": 1e-11, "atol": 1e-11}  # quadratures of the adjoint have no tolerance either
     for used in ("direct", adjoint):
         field = Quadratic(*matrices)
         layer = NeuralODE(
-            field, (0.0, 0.6), regularizer=made(name, field, form), adjoint=used, per_sample=per_sample, **TIGHT
+            field, (0.0, 0.6), regularizer=made(name, field, form), adjoint=used, per_sample=per_sample, **options
         )
         output = layer(y0)
         grads[used] = torch.autograd.grad(output.penalty + output.y1.sum(), [*matrices, y0])
