@@ -40,9 +40,8 @@ class RowDraws:
         self._count, self._columns, self._device = count, columns, device
         self._normals = Normals(1, count * columns, None, dtype, device)
         self._keys = cell_keys(seed_key(seed), torch.arange(rows, device=device))
-        self._place = np.full(rows, -1)  # of the rows in the block
-        self._first = np.zeros(rows, dtype=np.int64)  # their first draws there
-        self._at_once = 0
+        # of a row in the block: draw d is at place + d, up to a last d
+        self._place, self._until = np.zeros((2, rows), dtype=np.int64)
         self._block: Tensor | None = None
 
     def fresh(self) -> RowDraws:
@@ -54,29 +53,23 @@ class RowDraws:
 
         Args:
             rows: The rows that draw, shape ``(n,)``.
-            draws: The number of each one's draw.
+            draws: The number of each one's draw, which never gets less.
 
         Returns:
             Shape ``(count, n, columns)``.
         """
-        offset = draws - self._first[rows]
-        places = self._place[rows]
-        outside = (offset >= self._at_once) | (offset < 0) | (places < 0)
-        if self._block is None or np.count_nonzero(outside):
-            self._fill(rows, draws)
-            places, offset = np.arange(len(rows)), np.zeros_like(offset)
-        assert self._block is not None
-        flat = torch.from_numpy(places * self._at_once + offset).to(self._device)
-        return self._block.index_select(1, flat)
+        if self._block is None or np.count_nonzero(draws >= self._until[rows]):
+            self._block = self._filled(rows, draws)
+        return self._block.index_select(1, torch.from_numpy(self._place[rows] + draws).to(self._device))
 
-    def _fill(self, rows: Vector, draws: Vector) -> None:
-        """Draw for these rows what they need now and next."""
+    def _filled(self, rows: Vector, draws: Vector) -> Tensor:
+        """Return what these rows need now and next."""
         n = len(rows)
-        self._at_once = max(min(_BLOCK // max(n * self._count * self._columns, 1), _MOST_AT_ONCE), 1)
-        self._place[:] = -1
-        self._place[rows] = np.arange(n)
-        self._first[rows] = draws
-        places = torch.from_numpy(draws[:, None] + np.arange(self._at_once)).to(self._device)
+        at_once = max(min(_BLOCK // max(n * self._count * self._columns, 1), _MOST_AT_ONCE), 1)
+        self._until[:] = 0
+        self._until[rows] = draws + at_once
+        self._place[rows] = np.arange(n) * at_once - draws
+        places = torch.from_numpy(draws[:, None] + np.arange(at_once)).to(self._device)
         keys = node_keys(self._keys[torch.from_numpy(rows).to(self._device)].unsqueeze(1), places)
         numbers = self._normals.draw(keys.reshape(-1)).view(-1, self._count, self._columns)
-        self._block = numbers.transpose(0, 1).contiguous()
+        return numbers.transpose(0, 1).contiguous()

@@ -16,20 +16,44 @@ from nde.solvers.brownian.chen import join, join_weights
 from nde.solvers.brownian.cut import VARIANCES, cut_weights
 from nde.solvers.brownian.row_draws import RowDraws
 
-__all__ = ["NEAR", "RowPieces", "Saved"]
+__all__ = ["NEAR", "Look", "RowPieces", "Saved"]
 
 Vector = np.ndarray
 
 #: places this near to each other are one
 NEAR = 2
 _NEVER = np.iinfo(np.int64).max >> 1  # a place behind all others
-_CAPACITY = 4  # pieces of a row that there is memory for, to begin with
+_CAPACITY = 5  # knots of a row that there is memory for, to begin with
+# columns of the table of knots: the place, the query that made it, and where the numbers of the piece before it are
+_PLACE, _BORN, _SLOT = range(3)
+
+
+class Look(NamedTuple):
+    """Where intervals of rows lie among the knots.
+
+    Attributes:
+        rows: The rows, increasing.
+        first, last: Places of the intervals' ends.
+        table: The knots of these rows, shape ``(len(rows), knots, 3)``; not to be written to.
+        begin, end: Numbers of the first knots that are not before ``first`` and ``last``.
+        at_first, at_last: Whether these are at ``first`` and ``last``.
+    """
+
+    rows: Vector
+    first: Vector
+    last: Vector
+    table: Vector
+    begin: Vector
+    end: Vector
+    at_first: Vector
+    at_last: Vector
 
 
 class Saved(NamedTuple):
     """The pieces as they were between two queries."""
 
-    tables: tuple[Vector, ...]
+    table: Vector
+    counts: tuple[Vector, ...]
     flat: Vector
     values: Tensor
     keeps_all: bool
@@ -40,7 +64,7 @@ class RowPieces:
 
     Args:
         quantum: The unit of each row's time, positive, shape ``(rows,)``; places are whole numbers of it from 0 on.
-        draws: Where the rows draw; its shape says how many of (w, h, k) there are.
+        draws: Where the rows draw.
         count, columns: Numbers of a piece: how many of (w, h, k), and how many entries of each.
         dtype, device: Of the numbers.
         keeps_all: Whether pieces that the queries have left behind are kept.
@@ -60,190 +84,201 @@ class RowPieces:
         self._quantum, self._draws, self._count, self._columns = quantum, draws, count, columns
         self._dtype, self._device = dtype, device
         self._keeps_all = keeps_all
-        # piece i of a row lies between knots i and i + 1; unused knots are never
-        self.knots = np.full((rows, _CAPACITY + 1), _NEVER)
-        self.knots[:, 0] = 0
-        # numbers of the queries that made the knots
-        self.born = np.zeros_like(self.knots)
-        # where the numbers of a piece are; behind those in use, the free ones
-        self._slots = np.tile(np.arange(_CAPACITY), (rows, 1))
-        self._number = np.zeros(rows, dtype=np.int64)
-        self._before = np.zeros(rows, dtype=np.int64)  # where the last query began
-        self._drawn = np.zeros(rows, dtype=np.int64)
-        self._values = torch.zeros(count, rows * _CAPACITY, columns, dtype=dtype, device=device)
+        # knots in their order; those behind the last one are never, and their slots are free
+        self._table = np.zeros((rows, _CAPACITY, 3), dtype=np.int64)
+        self._table[:, 1:, _PLACE] = _NEVER
+        self._table[:, :, _SLOT] = np.arange(_CAPACITY)
+        # number of pieces, knot at which the last query began, number of draws
+        self._number, self._at, self._drawn = np.zeros((3, rows), dtype=np.int64)
+        self._variances = np.array(VARIANCES[:count])[:, None]
+        self._values = self._zeros(rows * _CAPACITY + 1)  # the last one is for what nobody needs
 
-    def advance(self, rows: Vector, first: Vector, last: Vector, query: int) -> tuple[Tensor, Vector, Vector]:
-        """Return the numbers of an interval of each row, after drawing and cutting what it takes.
+    def look(self, rows: Vector, first: Vector, last: Vector) -> Look:
+        """Return where intervals lie, ``first < last``."""
+        table = self._table if len(rows) == len(self._table) else self._table[rows]
+        knots, line = table[:, :, _PLACE], np.arange(len(rows))
+        begin = (knots < (first - NEAR)[:, None]).sum(1)
+        end = (knots < (last - NEAR)[:, None]).sum(1)
+        at_first, at_last = knots[line, begin] <= first + NEAR, knots[line, end] <= last + NEAR
+        return Look(rows, first, last, table, begin, end, at_first, at_last)
+
+    def youngest(self, look: Look) -> Vector:
+        """Return the last query that made an end of each interval; -1 where an end is no knot."""
+        born, line = look.table[:, :, _BORN], np.arange(len(look.rows))
+        return np.where(look.at_first & look.at_last, np.maximum(born[line, look.begin], born[line, look.end]), -1)
+
+    def advance(self, look: Look, query: int) -> tuple[Tensor, Vector, Vector]:
+        """Return the numbers of intervals, after drawing and cutting what it takes.
 
         Args:
-            rows: The rows, increasing.
-            first, last: Places of the intervals' ends, ``first < last``.
+            look: The intervals, as the pieces are now.
             query: The number of the query.
 
         Returns:
             Numbers of shape ``(count, len(rows), columns)``, and the places of the knots that were taken for the ends.
         """
-        self._forget(rows, first)
-        begin, end = self._knot(rows, first, query), self._knot(rows, last, query)
-        values = self._joined(rows, begin, end)
-        return values, self.knots[rows, begin], self.knots[rows, end]
-
-    def first_kept(self, rows: Vector) -> Vector:
-        """Return the places from which on the pieces are kept."""
-        return self.knots[rows, 0]
-
-    def youngest(self, rows: Vector, first: Vector, last: Vector) -> Vector | None:
-        """Return the last query that made an end of each interval; -1 where an end is no knot; None if none is."""
-        knots = self.knots[rows]
-        at_last = np.abs(knots - last[:, None]) <= NEAR
-        if not np.count_nonzero(at_last):
-            return None
-        at_first = np.abs(knots - first[:, None]) <= NEAR
-        born = self.born[rows]
-        both = at_last.any(1) & at_first.any(1)
-        return np.where(both, np.where(at_first | at_last, born, -1).max(1), -1)
+        if np.count_nonzero(look.at_first) < len(look.rows):
+            new = np.flatnonzero(~look.at_first)
+            none = np.zeros_like(new)
+            self._make_knots(look.rows[new], look.first[new], look.table[new], look.begin[new], query, none)
+            look = self.look(look.rows, look.first, look.last)
+        rows, table, begin, end = look.rows, look.table, look.begin, look.end
+        if not self._keeps_all:
+            # rejected steps begin again where the last query began; what lies before that and this one may go
+            past = np.where(look.at_last, 0, np.minimum(self._at[rows], begin))
+            begin, end = begin - past, end - past
+        else:
+            past = np.zeros_like(begin)
+        self._at[rows] = begin
+        met = np.count_nonzero(look.at_last)
+        made: Tensor | None = None
+        if not met:
+            table, made = self._make_knots(rows, look.last, table, end, query, past)
+        elif met < len(rows):
+            new = np.flatnonzero(~look.at_last)
+            self._make_knots(rows[new], look.last[new], table[new], end[new], query, past[new])
+            table = self._table[rows]
+        line = np.arange(len(rows))
+        values = self._joined(rows, table, begin, end, made)
+        return values, table[line, begin, _PLACE], table[line, end, _PLACE]
 
     def saved(self) -> Saved:
         """Return a copy of the pieces."""
-        rows, capacity = self._slots.shape
-        used = np.arange(capacity) < self._number[:, None]
-        flat = (np.arange(rows)[:, None] * capacity + self._slots)[used]
-        tables = (self.knots, self.born, self._slots, self._number, self._before, self._drawn)
-        copies = tuple(table.copy() for table in tables)
-        return Saved(copies, flat, self._values.index_select(1, self._index(flat)), self._keeps_all)
+        rows, capacity, _ = self._table.shape
+        knots = np.arange(capacity)
+        used = (knots > 0) & (knots <= self._number[:, None])
+        flat = (np.arange(rows)[:, None] * capacity + self._table[:, :, _SLOT])[used]
+        counts = (self._number.copy(), self._at.copy(), self._drawn.copy())
+        return Saved(self._table.copy(), counts, flat, self._values.index_select(1, self._index(flat)), self._keeps_all)
 
     def restored(self, saved: Saved) -> RowPieces:
         """Return the pieces that were saved, which go on by themselves."""
-        pieces = RowPieces(
-            self._quantum, self._draws.fresh(), self._count, self._columns, self._dtype, self._device, saved.keeps_all
-        )
-        tables = (table.copy() for table in saved.tables)
-        pieces.knots, pieces.born, pieces._slots, pieces._number, pieces._before, pieces._drawn = tables
-        size = pieces._slots.size
-        pieces._values = torch.zeros(self._count, size, self._columns, dtype=self._dtype, device=self._device)
+        pieces = self._anew(saved.keeps_all)
+        pieces._table = saved.table.copy()
+        pieces._number, pieces._at, pieces._drawn = (count.copy() for count in saved.counts)
+        pieces._values = self._zeros(saved.table.shape[0] * saved.table.shape[1] + 1)
         pieces._values.index_copy_(1, self._index(saved.flat), saved.values)
         return pieces
 
     def keeping_all(self) -> RowPieces:
         """Return pieces before any query, which will all be kept."""
+        return self._anew(keeps_all=True)
+
+    def _anew(self, keeps_all: bool) -> RowPieces:
         return RowPieces(
-            self._quantum, self._draws.fresh(), self._count, self._columns, self._dtype, self._device, keeps_all=True
+            self._quantum, self._draws.fresh(), self._count, self._columns, self._dtype, self._device, keeps_all
         )
 
-    def _forget(self, rows: Vector, first: Vector) -> None:
-        """Let pieces go that end before the last query and this one begin: rejected steps begin again there."""
-        keep_from = np.minimum(self._before[rows], first)
-        self._before[rows] = first
-        if self._keeps_all:
-            return
-        past = (self.knots[rows, 1:] <= keep_from[:, None]).sum(1)
-        if not np.count_nonzero(past):
-            return
-        if np.count_nonzero(past) < len(rows):
-            some = past > 0
-            rows, past = rows[some], past[some]
-        capacity = self._slots.shape[1]
-        source = np.arange(capacity + 1) + past[:, None]
-        # the last knot is never: there is always room for one piece more
-        knots = np.minimum(source, capacity)
-        self.knots[rows] = np.take_along_axis(self.knots[rows], knots, 1)
-        self.born[rows] = np.take_along_axis(self.born[rows], knots, 1)
-        self._slots[rows] = np.take_along_axis(self._slots[rows], source[:, :-1] % capacity, 1)
-        self._number[rows] -= past
+    def _make_knots(
+        self, rows: Vector, place: Vector, table: Vector, index: Vector, query: int, past: Vector
+    ) -> tuple[Vector, Tensor]:
+        """Make a knot in each row: behind the last piece by a new one, inside a piece by cutting it.
 
-    def _knot(self, rows: Vector, place: Vector, query: int) -> Vector:
-        """Return the number of the knot at a place of each row; make one where there is none."""
-        if int(self._number[rows].max()) + 2 > self._slots.shape[1]:
+        Args:
+            rows: The rows.
+            place: Where.
+            table: Their knots.
+            index: The numbers of the new knots, less those that go.
+            query: The number of the query.
+            past: How many knots at the beginning go.
+
+        Returns:
+            The new table, and the numbers of the pieces before the new knots, shape ``(count, len(rows), columns)``.
+        """
+        number = self._number[rows] - past
+        if int(number.max()) + 2 >= table.shape[1]:
             self._grow()
-        knots = self.knots[rows]
-        index: Vector = (knots < (place - NEAR)[:, None]).sum(1)
-        there = knots[np.arange(len(rows)), index] <= place + NEAR
-        met = np.count_nonzero(there)
-        if not met:
-            self._cut(rows, place, index, knots, query)
-        elif met < len(rows):
-            new = ~there
-            self._cut(rows[new], place[new], index[new], knots[new], query)
-        return index
-
-    def _cut(self, rows: Vector, place: Vector, index: Vector, knots: Vector, query: int) -> None:
-        """Make knots: behind the last piece by a new one, inside a piece by cutting it."""
-        n, (_, capacity) = len(rows), self._slots.shape
-        line, number = np.arange(n), self._number[rows]
-        piece = index - 1
-        beyond = piece == number
-        numbers = self._draws.take(rows, self._drawn[rows])
-        self._drawn[rows] += 1
-        slots = self._slots[rows]
-        new = slots[line, number]
-        start, quantum = knots[line, piece], self._quantum[rows]
-        length = (place - start) * quantum
-        flat = self._index(rows * capacity + new)
-        if np.count_nonzero(beyond) == n:
-            scales = np.sqrt(np.array(VARIANCES[: self._count])[:, None] * length)
-            self._values.index_copy_(1, flat, numbers * self._tensor(scales).unsqueeze(2))
+            table = self._table[rows]
+        line, knots = np.arange(len(rows))[:, None], np.arange(table.shape[1])
+        free, of_index = (number + 1)[:, None], index[:, None]
+        source = knots - ((knots > of_index) & (knots <= free))
+        source[line, of_index] = free
+        table = table[line, (source + past[:, None]) % len(knots)]
+        line = line[:, 0]
+        table[:, :, _PLACE][knots > free] = _NEVER
+        table[line, index, _PLACE] = place
+        table[line, index, _BORN] = query
+        if len(rows) == len(self._table):
+            self._table = table
         else:
-            rest = np.where(beyond, length, (knots[line, index] - place) * quantum)
-            weights = cut_weights(length, rest, self._count)
-            if np.count_nonzero(beyond):
-                scales = np.sqrt(np.array(VARIANCES[: self._count])[:, None] * length[beyond])
-                weights[:, :, beyond] = 0.0
-                for order in range(self._count):
-                    weights[order, self._count + order, beyond] = scales[order]
-            old = self._index(rows * capacity + slots[line, piece])
-            numbers = torch.cat([self._values.index_select(1, old), numbers])
-            # an order of the sum that does not depend on the number of rows
-            factors = self._tensor(weights).unsqueeze(3)
-            parts = factors[:, 0] * numbers[0]
-            for column in range(1, 2 * self._count):
-                parts.addcmul_(factors[:, column], numbers[column])
-            # where there is nothing to cut, the old slot is the new one, and is written to again
-            self._values.index_copy_(1, old, parts[self._count :])
-            self._values.index_copy_(1, flat, parts[: self._count])
-        position = np.arange(capacity + 1)
-        behind = position > index[:, None]
-        source = position - behind
-        knots = np.take_along_axis(knots, source, 1)
-        knots[line, index] = place
-        self.knots[rows] = knots
-        born = np.take_along_axis(self.born[rows], source, 1)
-        born[line, index] = query
-        self.born[rows] = born
-        moved = behind[:, 1:] & (position[:-1] <= number[:, None])
-        slots = np.take_along_axis(slots, position[:-1] - moved, 1)
-        slots[line, piece] = new
-        self._slots[rows] = slots
-        self._number[rows] += 1
+            self._table[rows] = table
+        self._number[rows] = number + 1
+        return table, self._make_pieces(rows, table, line, index, index > number)
 
-    def _joined(self, rows: Vector, begin: Vector, end: Vector) -> Tensor:
-        """Return the numbers between two knots of each row."""
-        rows_flat = rows * self._slots.shape[1]
-        values = self._values.index_select(1, self._index(rows_flat + self._slots[rows, begin]))
+    def _make_pieces(self, rows: Vector, table: Vector, line: Vector, index: Vector, beyond: Vector) -> Tensor:
+        """Draw the pieces before new knots, and cut those that they lie in; return the numbers before the knots."""
+        drawn = self._drawn[rows]
+        fresh = self._draws.take(rows, drawn)
+        self._drawn[rows] = drawn + 1
+        base, quantum = rows * table.shape[1], self._quantum[rows]
+        new = base + table[line, index, _SLOT]
+        place = table[line, index, _PLACE]
+        length = (place - table[line, index - 1, _PLACE]) * quantum
+        n, count = len(rows), self._count
+        if np.count_nonzero(beyond) == n:
+            made = fresh * self._tensor(np.sqrt(self._variances * length)).unsqueeze(2)
+            self._values.index_copy_(1, self._index(new), made)
+            return made
+        rest = np.where(beyond, length, (table[line, index + 1, _PLACE] - place) * quantum)
+        weights = cut_weights(length, rest, count)
+        if np.count_nonzero(beyond):
+            weights[:, :, beyond] = 0.0
+            scales = np.sqrt(self._variances * length[beyond])
+            for order in range(count):
+                weights[order, count + order, beyond] = scales[order]
+        old = np.where(beyond, self._values.shape[1] - 1, base + table[line, index + 1, _SLOT])
+        whole = self._values.index_select(1, self._index(old))
+        weights = np.ascontiguousarray(weights.reshape(2, count, 2 * count, n, 1).transpose(2, 1, 0, 3, 4))
+        factors = self._tensor(weights).unbind(0)
+        # an order of the sum that does not depend on the number of rows
+        parts = factors[0] * whole[0]
+        for factor, number in zip(factors[1:], (*whole[1:].unbind(0), *fresh.unbind(0)), strict=True):
+            parts.addcmul_(factor, number)
+        slots = self._index(np.concatenate([new, old]))
+        self._values.index_copy_(1, slots, parts.reshape(count, 2 * n, self._columns))
+        return parts[:, 0]
+
+    def _joined(self, rows: Vector, table: Vector, begin: Vector, end: Vector, made: Tensor | None) -> Tensor:
+        """Return the numbers between two knots of each row; ``made`` are those of the last pieces, where known."""
+        base, slots, knots = rows * table.shape[1], table[:, :, _SLOT], table[:, :, _PLACE]
         parts = end - begin
-        if not int(parts.min()):  # of no length
-            values.index_fill_(1, self._index(np.flatnonzero(parts == 0)), 0.0)
+        several = np.flatnonzero(parts > 1)
+        if made is None:
+            line = np.arange(len(rows))
+            # an interval of no length has no piece
+            own = np.where(parts > 0, base + slots[line, end], self._values.shape[1] - 1)
+            made = self._values.index_select(1, self._index(own))
+            if not int(parts.min()):
+                made.index_fill_(1, self._index(np.flatnonzero(parts == 0)), 0.0)
+        if not several.size:
+            return made
+        at = begin[several]
+        total = self._values.index_select(1, self._index(base[several] + slots[several, at + 1]))
         for part in range(1, int(parts.max())):
-            more = np.flatnonzero(parts > part)
-            own, at = rows[more], begin[more]
-            start, middle, stop = (self.knots[own, place] for place in (at, at + part, at + part + 1))
-            index = self._index(more)
-            left = values.index_select(1, index).unbind(0)
-            slots = self._index(rows_flat[more] + self._slots[own, at + part])
-            right = self._values.index_select(1, slots).unbind(0)
+            more = np.flatnonzero(parts[several] > part)
+            line, on = several[more], at[more] + part
+            start, middle, stop = knots[line, at[more]], knots[line, on], knots[line, on + 1]
             weights = join_weights((middle - start) / (stop - start), self._count)
             factors = self._tensor(np.stack(weights)).unsqueeze(2).unbind(0) if weights else ()
-            values.index_copy_(1, index, torch.stack(join(left, right, factors)))
-        return values
+            places = self._index(more)
+            right = self._values.index_select(1, self._index(base[line] + slots[line, on + 1]))
+            left = total.index_select(1, places)
+            total.index_copy_(1, places, torch.stack(join(left.unbind(0), right.unbind(0), factors)))
+        return made.index_copy(1, self._index(several), total)
 
     def _grow(self) -> None:
         """Make room for more pieces."""
-        rows, capacity = self._slots.shape
-        self.knots = np.concatenate([self.knots, np.full((rows, capacity), _NEVER)], 1)
-        self.born = np.concatenate([self.born, np.zeros((rows, capacity), dtype=np.int64)], 1)
-        more = np.tile(np.arange(capacity, 2 * capacity), (rows, 1))
-        self._slots = np.concatenate([self._slots, more], 1)
-        values = self._values.unflatten(1, (rows, capacity))
-        self._values = torch.cat([values, torch.zeros_like(values)], 2).flatten(1, 2)
+        rows, capacity, _ = self._table.shape
+        more = np.zeros_like(self._table)
+        more[:, :, _PLACE] = _NEVER
+        more[:, :, _SLOT] = np.arange(capacity, 2 * capacity)
+        self._table = np.concatenate([self._table, more], 1)
+        values = self._values[:, :-1].unflatten(1, (rows, capacity))
+        values = torch.cat([values, torch.zeros_like(values)], 2).flatten(1, 2)
+        self._values = torch.cat([values, self._values[:, -1:]], 1)
+
+    def _zeros(self, pieces: int) -> Tensor:
+        return torch.zeros(self._count, pieces, self._columns, dtype=self._dtype, device=self._device)
 
     def _index(self, index: Vector) -> Tensor:
         return torch.from_numpy(index).to(self._device)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement
 from nde.solvers.brownian.row_draws import RowDraws
-from nde.solvers.brownian.row_pieces import NEAR, RowPieces, Saved
+from nde.solvers.brownian.row_pieces import NEAR, Look, RowPieces, Saved
 from nde.solvers.transforms import as_host
 
 __all__ = ["RowWalk"]
@@ -125,9 +125,10 @@ class RowWalk:
         empty = last - first <= NEAR
         if np.count_nonzero(empty):
             return self._composed(rows, first, last, np.where(empty, -1, 0))
-        asked = self._asked(rows, first, last)
+        look = self._pieces.look(rows, first, last)
+        asked = self._asked(look)
         if asked is None:
-            return self._new(rows, first, last)
+            return self._new(look)
         if asked[0] >= 0 and np.count_nonzero(asked != asked[0]) == 0:
             return self._old(int(asked[0]), rows)
         return self._composed(rows, first, last, asked + 1)
@@ -141,17 +142,17 @@ class RowWalk:
             if kind:
                 part = self._old(kind - 1, some[0])
             else:
-                part = self._new(*some) if np.count_nonzero(kinds < 0) == 0 else self._numbers(*some)
+                part = self._numbers(*some) if np.count_nonzero(kinds < 0) else self._new(self._pieces.look(*some))
             values.index_copy_(1, self._index(places), part)
         return values
 
-    def _new(self, rows: Vector, first: Vector, last: Vector) -> Tensor:
+    def _new(self, look: Look) -> Tensor:
         """Draw the numbers of intervals that were not asked for before."""
         number = len(self._queries)
         if number % self._every == 0:
             self._save(number)
-        values, first, last = self._pieces.advance(rows, first, last, number)
-        self._queries.append(_Query(rows, first, last))
+        values, first, last = self._pieces.advance(look, number)
+        self._queries.append(_Query(look.rows, first, last))
         self._recent[number] = values
         self._recent.pop(number - _RECENT, None)
         self._found = number
@@ -165,22 +166,20 @@ class RowWalk:
             whole = min((at for at, saved in self._saved.items() if saved.keeps_all), default=0)
             self._saved = {at: saved for at, saved in self._saved.items() if at % self._every == 0 or at == whole}
 
-    def _asked(self, rows: Vector, first: Vector, last: Vector) -> Vector | None:
+    def _asked(self, look: Look) -> Vector | None:
         """Return which query asked for each interval before, -1 if none did; None if that is so for all."""
-        youngest = self._pieces.youngest(rows, first, last)
-        behind = first < self._pieces.first_kept(rows) - NEAR
-        some_behind = np.count_nonzero(behind) > 0
-        if youngest is None:
-            if not some_behind:
-                return None
-            youngest = np.full(len(rows), -1)
-        earliest = np.where(behind, 0, youngest)
-        found = np.full(len(rows), -1)
+        n = len(look.rows)
+        some_behind = np.count_nonzero(look.at_first) < n
+        if not some_behind and not np.count_nonzero(look.at_last):
+            return None
+        behind = ~look.at_first & (look.begin == 0)
+        earliest = np.where(behind, 0, self._pieces.youngest(look))
+        found = np.full(n, -1)
         old = np.flatnonzero(earliest >= 0)
         if old.size:
-            found[old] = self._search(rows[old], first[old], last[old], int(earliest[old].min()))
-        if some_behind and np.count_nonzero(behind & (found < 0)):
-            self._keep_all(rows, first)
+            found[old] = self._search(look.rows[old], look.first[old], look.last[old], int(earliest[old].min()))
+        if np.count_nonzero(behind & (found < 0)):
+            self._keep_all(look.rows, look.first)
         return found
 
     def _search(self, rows: Vector, first: Vector, last: Vector, earliest: int) -> Vector:
@@ -221,7 +220,7 @@ class RowWalk:
         begin = max(at for at in self._saved if at <= number)
         end = min((at for at in self._saved if at > number), default=len(self._queries))
         pieces = self._pieces.restored(self._saved[begin])
-        self._again = {at: pieces.advance(*self._queries[at], at)[0] for at in range(begin, end)}
+        self._again = {at: pieces.advance(pieces.look(*self._queries[at]), at)[0] for at in range(begin, end)}
 
     def _keep_all(self, rows: Vector, first: Vector) -> None:
         """Get back the pieces that were left behind, and keep them from now on."""
@@ -231,7 +230,7 @@ class RowWalk:
             raise ValueError(f"row {row} begins at {self._start[row]:.10g}, but was asked for an earlier time.")
         pieces = self._pieces.keeping_all()
         for number, query in enumerate(self._queries):
-            pieces.advance(*query, number)
+            pieces.advance(pieces.look(*query), number)
         self._pieces = pieces
         self._saved[len(self._queries)] = pieces.saved()
 
