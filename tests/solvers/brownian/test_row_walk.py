@@ -49,8 +49,9 @@ class Stepping:
             t, last = np.where(accept, end, t), np.where(accept, np.nan, end)
 
 
+@pytest.mark.parametrize("halves", [False, True])
 @pytest.mark.parametrize("levy_area", AREAS)
-def test_steps_after_rejections_are_independent_with_the_right_variances(levy_area):
+def test_steps_after_rejections_are_independent_with_the_right_variances(levy_area, halves):
     path, rows = walk(levy_area, SAMPLES, ()), np.arange(SAMPLES)
     generator = np.random.default_rng(1)
     whitened, t = [], np.zeros(SAMPLES)
@@ -59,6 +60,9 @@ def test_steps_after_rejections_are_independent_with_the_right_variances(levy_ar
         end = t + generator.uniform(0.1, 0.7, SAMPLES)
         for _ in range(rejections):
             path.between(rows, t, end)
+            if halves:
+                path.between(rows, t, 0.5 * (t + end))
+                path.between(rows, 0.5 * (t + end), end)
             end = t + (end - t) * generator.uniform(0.2, 0.9, SAMPLES)
         found = path.between(rows, t, end)
         for value, part in zip(numbers(found), VARIANCES, strict=False):
@@ -134,6 +138,14 @@ def test_what_was_asked_is_drawn_again_to_the_last_bit_in_either_order(levy_area
             for place, key in enumerate(zip(rows, s, t, strict=True)):
                 at_work, _, _, found = run.asked[known[key]]
                 assert torch.equal(again.w[place], found.w[np.searchsorted(at_work, key[0])])
+
+
+def test_thousands_of_queries_can_be_drawn_again():
+    path = walk("space-time", 3)
+    run = Stepping(path, 3, np.full(3, 2.0), longest=0.003, attempts=4_000)
+    assert len(run.asked) > 2_500
+    for rows, s, t, found in run.asked[::-1]:
+        assert equal(path.between(rows, s, t), found)
 
 
 @pytest.mark.parametrize("levy_area", AREAS)
