@@ -29,7 +29,9 @@ __all__ = ["BrownianWalk"]
 _BLOCK = 1 << 14
 _MOST_AT_ONCE = 32
 _BLOCKS_KEPT = 2
-_PIECES_KEPT = 4
+_PIECES_KEPT = 20
+# a piece that is as many times cut keeps its numbers, so that its parts are found without drawing all before it
+_CUTS_KEPT = 16
 _BITS = 52  # of a time's place in the span
 _COMPONENTS = 4  # numbers of a draw are told apart by their place: room for three
 
@@ -42,6 +44,7 @@ class _Piece:
         first, last: Its ends, in quanta.
         draw: Number of the draw that it takes its normals from; None where it is joined from others.
         of: The pieces that it is made of: those that it joins, or the one that it is a part of.
+        cuts: How many cuts one inside the other have led to it.
         values: Its numbers, shape ``(count, rows, columns)``, while they are kept.
     """
 
@@ -49,6 +52,7 @@ class _Piece:
     last: int
     draw: int | None
     of: tuple[_Piece, ...] = ()
+    cuts: int = 0
     values: Tensor | None = field(default=None)
 
 
@@ -143,8 +147,8 @@ class BrownianWalk:
             return index
         whole, draw = self._pieces[index - 1], self._next_draw()
         self._pieces[index - 1 : index] = [
-            _Piece(whole.first, place, draw, (whole,)),
-            _Piece(place, whole.last, draw, (whole,)),
+            _Piece(whole.first, place, draw, (whole,), whole.cuts + 1),
+            _Piece(place, whole.last, draw, (whole,), whole.cuts + 1),
         ]
         knots.insert(index, place)
         return index
@@ -164,6 +168,8 @@ class BrownianWalk:
         else:
             values = self._draw(piece.draw) * self._scales(piece)
         piece.values = values
+        if piece.cuts and piece.cuts % _CUTS_KEPT == 0:
+            return values
         self._recent.append(piece)
         if len(self._recent) > _PIECES_KEPT:
             self._recent.popleft().values = None
