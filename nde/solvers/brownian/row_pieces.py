@@ -23,7 +23,7 @@ Vector = np.ndarray
 #: places this near to each other are one
 NEAR = 2
 _NEVER = np.iinfo(np.int64).max >> 1  # a place behind all others
-_CAPACITY = 5  # knots of a row that there is memory for, to begin with
+_CAPACITY = 8  # knots of a row that there is memory for, to begin with; a power of two
 # columns of the table of knots: the place, the query that made it, and where the numbers of the piece before it are
 _PLACE, _BORN, _SLOT = range(3)
 
@@ -189,44 +189,58 @@ class RowPieces:
         if int(number.max()) + 2 >= table.shape[1]:
             self._grow()
             table = self._table[rows]
-        line, knots = np.arange(len(rows))[:, None], np.arange(table.shape[1])
+        n, capacity = len(rows), table.shape[1]
+        knots, start = np.arange(capacity), np.arange(n) * capacity
         free, of_index = (number + 1)[:, None], index[:, None]
-        source = knots - ((knots > of_index) & (knots <= free))
-        source[line, of_index] = free
-        table = table[line, (source + past[:, None]) % len(knots)]
-        line = line[:, 0]
-        table[:, :, _PLACE][knots > free] = _NEVER
-        table[line, index, _PLACE] = place
-        table[line, index, _BORN] = query
+        behind = knots > free
+        source = knots - ((knots > of_index) ^ behind)
+        at = start + index
+        source.ravel()[at] = number + 1
+        source += past[:, None]
+        source &= capacity - 1
+        source += start[:, None]
+        table = table.reshape(-1, 3).take(source, 0)
+        table[:, :, _PLACE][behind] = _NEVER
+        flat = table.reshape(-1, 3)
+        flat[at, _PLACE] = place
+        flat[at, _BORN] = query
         if len(rows) == len(self._table):
             self._table = table
         else:
             self._table[rows] = table
         self._number[rows] = number + 1
-        return table, self._make_pieces(rows, table, line, index, index > number)
+        return table, self._make_pieces(rows, flat, at, rows * capacity, index > number)
 
-    def _make_pieces(self, rows: Vector, table: Vector, line: Vector, index: Vector, beyond: Vector) -> Tensor:
-        """Draw the pieces before new knots, and cut those that they lie in; return the numbers before the knots."""
+    def _make_pieces(self, rows: Vector, flat: Vector, at: Vector, base: Vector, beyond: Vector) -> Tensor:
+        """Draw the pieces before new knots, and cut those that they lie in; return the numbers before the knots.
+
+        Args:
+            rows: The rows.
+            flat: Their knots, row after row.
+            at: Where the new ones are in it.
+            base: Where the slots of each row begin.
+            beyond: Which rows had no piece there.
+        """
         drawn = self._drawn[rows]
         fresh = self._draws.take(rows, drawn)
         self._drawn[rows] = drawn + 1
-        base, quantum = rows * table.shape[1], self._quantum[rows]
-        new = base + table[line, index, _SLOT]
-        place = table[line, index, _PLACE]
-        length = (place - table[line, index - 1, _PLACE]) * quantum
+        here, quantum = flat[at], self._quantum[rows]
+        new = base + here[:, _SLOT]
+        length = (here[:, _PLACE] - flat[at - 1, _PLACE]) * quantum
         n, count = len(rows), self._count
         if np.count_nonzero(beyond) == n:
             made = fresh * self._tensor(np.sqrt(self._variances * length)).unsqueeze(2)
             self._values.index_copy_(1, self._index(new), made)
             return made
-        rest = np.where(beyond, length, (table[line, index + 1, _PLACE] - place) * quantum)
+        after = flat[at + 1]
+        rest = np.where(beyond, length, (after[:, _PLACE] - here[:, _PLACE]) * quantum)
         weights = cut_weights(length, rest, count)
         if np.count_nonzero(beyond):
             weights[:, :, beyond] = 0.0
             scales = np.sqrt(self._variances * length[beyond])
             for order in range(count):
                 weights[order, count + order, beyond] = scales[order]
-        old = np.where(beyond, self._values.shape[1] - 1, base + table[line, index + 1, _SLOT])
+        old = np.where(beyond, self._values.shape[1] - 1, base + after[:, _SLOT])
         whole = self._values.index_select(1, self._index(old))
         weights = np.ascontiguousarray(weights.reshape(2, count, 2 * count, n, 1).transpose(2, 1, 0, 3, 4))
         factors = self._tensor(weights).unbind(0)
