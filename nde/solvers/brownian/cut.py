@@ -55,11 +55,9 @@ def cut_weights(left: Any, right: Any, count: int) -> np.ndarray:
             _put(weights[:, 3], across, *second, count)
         else:
             _put_areas(weights, across, (first, second), (u, v, root_u, root_v, size))
-    roots = [np.sqrt(part * variance) for part in (left, right) for variance in VARIANCES[:count]]
-    for row, root in enumerate(roots):
-        weights[row] *= root
-    for column, variance in enumerate(VARIANCES[:count]):
-        weights[:, column] /= np.sqrt(length * variance)
+    variances = np.array(VARIANCES[:count]).reshape(-1, *(1,) * length.ndim)
+    weights *= np.sqrt(np.concatenate([left * variances, right * variances]))[:, None]
+    weights[:, :count] /= np.sqrt(length * variances)
     return weights
 
 

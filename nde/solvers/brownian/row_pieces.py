@@ -97,8 +97,7 @@ class RowPieces:
         """Return where intervals lie, ``first < last``."""
         table = self._table if len(rows) == len(self._table) else self._table[rows]
         knots, line = table[:, :, _PLACE], np.arange(len(rows))
-        begin = (knots < (first - NEAR)[:, None]).sum(1)
-        end = (knots < (last - NEAR)[:, None]).sum(1)
+        begin, end = (knots < (np.stack([first, last]) - NEAR)[:, :, None]).sum(2)
         at_first, at_last = knots[line, begin] <= first + NEAR, knots[line, end] <= last + NEAR
         return Look(rows, first, last, table, begin, end, at_first, at_last)
 

@@ -105,18 +105,22 @@ class RowWalk:
         rows = self._rows if rows is None else rows
         start, quantum = self._start[rows], self._quantum[rows]
         first, last = (np.rint((time - start) / quantum).astype(np.int64) for time in (s, t))
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            with torch.inference_mode(False), torch.no_grad():
+                return self._increment(rows, first, last)
+        return self._increment(rows, first, last)
+
+    def _increment(self, rows: Vector, first: Vector, last: Vector) -> BrownianIncrement:
         back = first > last
-        some_back = np.count_nonzero(back) > 0
-        if some_back:
-            first, last = np.minimum(first, last), np.maximum(first, last)
-        with torch.inference_mode(False), torch.no_grad():
+        if np.count_nonzero(back):
+            values = self._numbers(rows, np.minimum(first, last), np.maximum(first, last))
+            sign = torch.from_numpy(np.where(back, -1.0, 1.0)).to(values).unsqueeze(1)
+            values = values * sign
+            if self._count > 1:
+                values[1] *= sign
+        else:
             values = self._numbers(rows, first, last)
-            if some_back:
-                sign = torch.from_numpy(np.where(back, -1.0, 1.0)).to(values)
-                values = values * sign.unsqueeze(1)
-                if self._count > 1:
-                    values[1] *= sign.unsqueeze(1)
-            w, *more = values.view(self._count, len(rows), *self.shape[1:]).unbind(0)
+        w, *more = values.view(self._count, len(rows), *self.shape[1:]).unbind(0)
         h, k = (*more, None, None)[:2]
         return BrownianIncrement(w, h, k)
 
