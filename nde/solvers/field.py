@@ -46,7 +46,6 @@ class VectorField:
         # whether the function hands out one buffer again and again, so that its values must be copied
         self._copies = False
         self._first: Tensor | None = None
-        self._time: tuple[float, Tensor] | None = None  # drift and diffusion are asked for the same time
 
     @property
     def functions(self) -> Any:
@@ -115,11 +114,8 @@ class VectorField:
         """Return a time and a flat state as the user's functions see them."""
         if isinstance(t, Tensor):
             time = t.to(dtype=self._time_dtype, device=self._device)
-        elif self._time is not None and self._time[0] == t and self._time[1]._version == 0:
-            time = self._time[1]
         else:
             time = torch.full((), t, dtype=self._time_dtype, device=self._device)
-            self._time = t, time
         shape = self._shape
         return time, self.structure.unflatten(y) if shape is None else y.view(shape)
 

@@ -140,7 +140,7 @@ class SDEField(VectorField):
         shape = self._shape
         if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
             return value.reshape(-1)
-        return self.structure.flatten(value, "the value of diffusion(t, y)")
+        return self.structure.flatten(value, describe_diffusion(value, shape))
 
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""
@@ -157,6 +157,13 @@ class SDEField(VectorField):
         if self.channels is None:
             return torch.addcmul(y, diffusion, noise, value=factor)
         return torch.add(y, self.product(diffusion, noise), alpha=factor)
+
+
+def describe_diffusion(value: Any, shape: tuple[int, ...] | None) -> str:
+    """Return what messages call a diagonal diffusion's value; of a matrix, with what would take it."""
+    matrix = shape is not None and isinstance(value, Tensor) and tuple(value.shape[:-1]) == tuple(shape)
+    hint = ' (for a matrix, pass noise="general", "commutative", "additive" or "scalar")' if matrix else ""
+    return f"the value of diffusion(t, y){hint}"
 
 
 def product(diffusion: Tensor, noise: Tensor) -> Tensor:
