@@ -63,6 +63,7 @@ class StochasticRungeKutta(SDEMethod):
         drifts: dict[int, Tensor] = {}
         diffusions: dict[int, Tensor] = {}
         arguments: dict[int, Tensor] = {0: y}
+        root = root_of(length_of(size))
         for stage in range(len(tableau.alpha)):
             if stage in self._drifts:
                 if stage:
@@ -74,9 +75,8 @@ class StochasticRungeKutta(SDEMethod):
                     arguments[stage] = argument
                 drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
             if stage in self._diffusions:
-                diffusions[stage] = field.diffusion(
-                    t + tableau.c1[stage] * h, self._noise_argument(field, stage, size, w, y, drifts, diffusions)
-                )
+                argument = self._noise_argument(field, stage, size, root, w, y, drifts, diffusions)
+                diffusions[stage] = field.diffusion(t + tableau.c1[stage] * h, argument)
         kept, left_out = self._noise(field, size, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
         y1 = plus(kept + left_out, change, size) + y
@@ -88,13 +88,12 @@ class StochasticRungeKutta(SDEMethod):
         return StepResult(y1, None, error.unsqueeze(0), stiffness, None)
 
     def _noise_argument(
-        self, field: SDEField, stage: int, h: Size, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
+        self, field: SDEField, stage: int, h: Size, root: Size, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
     ) -> Tensor:
         tableau = self.tableau
         if isinstance(tableau, SRATableau) or not stage:
             return y
         drift_row, diffusion_row = tableau.a1[stage - 1], tableau.b1[stage - 1]
-        root = root_of(length_of(h))
         if any(drift_row):
             y = plus(y, weighted_sum(drift_row, drifts), h)
         if not any(diffusion_row):
