@@ -82,7 +82,7 @@ class RowPieces:
     ) -> None:
         rows = len(quantum)
         self._quantum, self._draws, self._count, self._columns = quantum, draws, count, columns
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._on_host = dtype, device, device.type == "cpu"
         self._keeps_all = keeps_all
         # knots in their order; those behind the last one are never, and their slots are free
         self._table = np.zeros((rows, _CAPACITY, 3), dtype=np.int64)
@@ -106,7 +106,7 @@ class RowPieces:
         born, line = look.table[:, :, _BORN], np.arange(len(look.rows))
         return np.where(look.at_first & look.at_last, np.maximum(born[line, look.begin], born[line, look.end]), -1)
 
-    def advance(self, look: Look, query: int) -> tuple[Tensor, Vector, Vector]:
+    def advance(self, look: Look, query: int) -> Tensor:
         """Return the numbers of intervals, after drawing and cutting what it takes.
 
         Args:
@@ -114,7 +114,7 @@ class RowPieces:
             query: The number of the query.
 
         Returns:
-            Numbers of shape ``(count, len(rows), columns)``, and the places of the knots that were taken for the ends.
+            Shape ``(count, len(rows), columns)``.
         """
         if np.count_nonzero(look.at_first) < len(look.rows):
             new = np.flatnonzero(~look.at_first)
@@ -137,9 +137,7 @@ class RowPieces:
             new = np.flatnonzero(~look.at_last)
             self._make_knots(rows[new], look.last[new], table[new], end[new], query, past[new])
             table = self._table[rows]
-        line = np.arange(len(rows))
-        values = self._joined(rows, table, begin, end, made)
-        return values, table[line, begin, _PLACE], table[line, end, _PLACE]
+        return self._joined(rows, table, begin, end, made)
 
     def saved(self) -> Saved:
         """Return a copy of the pieces."""
@@ -235,10 +233,10 @@ class RowPieces:
         rest = np.where(beyond, length, (after[:, _PLACE] - here[:, _PLACE]) * quantum)
         weights = cut_weights(length, rest, count)
         if np.count_nonzero(beyond):
-            weights[:, :, beyond] = 0.0
-            scales = np.sqrt(self._variances * length[beyond])
+            weights *= ~beyond
+            scales = np.sqrt(self._variances * length) * beyond
             for order in range(count):
-                weights[order, count + order, beyond] = scales[order]
+                weights[order, count + order] += scales[order]
         old = np.where(beyond, self._values.shape[1] - 1, base + after[:, _SLOT])
         whole = self._values.index_select(1, self._index(old))
         weights = np.ascontiguousarray(weights.reshape(2, count, 2 * count, n, 1).transpose(2, 1, 0, 3, 4))
@@ -265,18 +263,22 @@ class RowPieces:
                 made.index_fill_(1, self._index(np.flatnonzero(parts == 0)), 0.0)
         if not several.size:
             return made
-        at = begin[several]
-        total = self._values.index_select(1, self._index(base[several] + slots[several, at + 1]))
+        at, base = begin[several], base[several]
+        total = self._values.index_select(1, self._index(base + slots[several, at + 1]))
         for part in range(1, int(parts.max())):
-            more = np.flatnonzero(parts[several] > part)
+            # those that have one more part
+            more = np.flatnonzero(parts[several] > part) if part > 1 else np.arange(len(several))
             line, on = several[more], at[more] + part
             start, middle, stop = knots[line, at[more]], knots[line, on], knots[line, on + 1]
             weights = join_weights((middle - start) / (stop - start), self._count)
             factors = self._tensor(np.stack(weights)).unsqueeze(2).unbind(0) if weights else ()
-            places = self._index(more)
-            right = self._values.index_select(1, self._index(base[line] + slots[line, on + 1]))
-            left = total.index_select(1, places)
-            total.index_copy_(1, places, torch.stack(join(left.unbind(0), right.unbind(0), factors)))
+            right = self._values.index_select(1, self._index(base[more] + slots[line, on + 1])).unbind(0)
+            if part == 1:
+                total = torch.stack(join(total.unbind(0), right, factors))
+            else:
+                places = self._index(more)
+                left = total.index_select(1, places).unbind(0)
+                total.index_copy_(1, places, torch.stack(join(left, right, factors)))
         return made.index_copy(1, self._index(several), total)
 
     def _grow(self) -> None:
@@ -294,7 +296,8 @@ class RowPieces:
         return torch.zeros(self._count, pieces, self._columns, dtype=self._dtype, device=self._device)
 
     def _index(self, index: Vector) -> Tensor:
-        return torch.from_numpy(index).to(self._device)
+        found = torch.from_numpy(index)
+        return found if self._on_host else found.to(self._device)
 
     def _tensor(self, values: Vector) -> Tensor:
         return torch.from_numpy(values).to(device=self._device, dtype=self._dtype)

@@ -155,8 +155,8 @@ class RowWalk:
         number = len(self._queries)
         if number % self._every == 0:
             self._save(number)
-        values, first, last = self._pieces.advance(look, number)
-        self._queries.append(_Query(look.rows, first, last))
+        values = self._pieces.advance(look, number)
+        self._queries.append(_Query(look.rows, look.first, look.last))
         self._recent[number] = values
         self._recent.pop(number - _RECENT, None)
         self._found = number
@@ -224,7 +224,7 @@ class RowWalk:
         begin = max(at for at in self._saved if at <= number)
         end = min((at for at in self._saved if at > number), default=len(self._queries))
         pieces = self._pieces.restored(self._saved[begin])
-        self._again = {at: pieces.advance(pieces.look(*self._queries[at]), at)[0] for at in range(begin, end)}
+        self._again = {at: pieces.advance(pieces.look(*self._queries[at]), at) for at in range(begin, end)}
 
     def _keep_all(self, rows: Vector, first: Vector) -> None:
         """Get back the pieces that were left behind, and keep them from now on."""

@@ -77,7 +77,7 @@ class StochasticRungeKutta(SDEMethod):
             if stage in self._diffusions:
                 argument = self._noise_argument(field, stage, size, root, w, y, drifts, diffusions)
                 diffusions[stage] = field.diffusion(t + tableau.c1[stage] * h, argument)
-        kept, left_out = self._noise(field, size, w, mean, diffusions)
+        kept, left_out = self._noise(field, size, root, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
         y1 = plus(kept + left_out, change, size) + y
         error = plus(left_out, change - drifts[0], size)
@@ -102,15 +102,14 @@ class StochasticRungeKutta(SDEMethod):
         return plus(y, total, root) if field.channels is None else y + field.product(total, filled(w, root))
 
     def _noise(
-        self, field: SDEField, h: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
+        self, field: SDEField, h: Size, root: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what the noise adds, in the embedded solution and beyond it."""
         tableau = self.tableau
         if isinstance(tableau, SRATableau):
             kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
             return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
-        square, size = w.square(), wide(length_of(h), w)
-        root = root_of(size)
+        square, size, root = w.square(), wide(length_of(h), w), wide(root, w)
         kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
         kept = _plus(field, kept, weighted_sum(tableau.beta2, diffusions), square - size, 0.5 / root)  # I11 / sqrt(h)
         beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean)
