@@ -77,8 +77,9 @@ class RowWalk:
         finest = 8 * np.spacing(np.maximum(np.abs(start), np.abs(end)))
         quantum = np.maximum(np.abs(end - start) * 2.0**-_BITS, finest)
         self._quantum = np.where(end < start, -quantum, quantum)
-        draws = RowDraws(shape[0], self._count, self._columns, seed, dtype, device)
-        self._pieces = RowPieces(quantum, draws, self._count, self._columns, dtype, device)
+        with torch.inference_mode(False):
+            draws = RowDraws(shape[0], self._count, self._columns, seed, dtype, device)
+            self._pieces = RowPieces(quantum, draws, self._count, self._columns, dtype, device)
         self._queries: list[_Query] = []
         self._saved: dict[int, Saved] = {}  # the pieces before these queries
         self._every = _MOST_SAVED

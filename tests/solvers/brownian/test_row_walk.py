@@ -148,6 +148,18 @@ def test_thousands_of_queries_can_be_drawn_again():
         assert equal(path.between(rows, s, t), found)
 
 
+def test_thousands_of_queries_can_be_drawn_again_behind_one_that_went_back():
+    path, begin, t = walk("space-time", 2), np.zeros(2), 0.0
+    found = []
+    for number in range(1_200):
+        s, t = t, t + 0.0015
+        found.append((np.full(2, s), np.full(2, t), path.between(None, np.full(2, s), np.full(2, t))))
+        if number == 40:
+            found.append((begin + 0.01, begin + 0.02, path.between(None, begin + 0.01, begin + 0.02)))
+    for s, t, increment in found[::-1]:
+        assert equal(path.between(None, s, t), increment)
+
+
 @pytest.mark.parametrize("levy_area", AREAS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_numbers_of_a_row_depend_on_its_own_queries_alone(levy_area, dtype):
@@ -158,6 +170,18 @@ def test_the_numbers_of_a_row_depend_on_its_own_queries_alone(levy_area, dtype):
             place = np.flatnonzero(rows == row)
             if place.size:
                 assert equal(path.between(rows[place], s[place], t[place]), found, place)
+
+
+def test_steps_of_two_halves_can_be_tried_again_from_what_is_at_hand(monkeypatch):
+    monkeypatch.setattr(RowWalk, "_keep_all", lambda *_: pytest.fail("the whole path was drawn again"))
+    path, t = walk("space-time", 2), np.zeros(2)
+    for size in (0.1, 0.04, 0.2):
+        for length in (2 * size, size):
+            middle, end = t + 0.5 * length, t + length
+            halves = path.between(None, t, middle), path.between(None, middle, end)
+        whole = path.between(None, t, end)
+        torch.testing.assert_close(halves[0].w + halves[1].w, whole.w, rtol=1e-12, atol=1e-12)
+        t = end
 
 
 def test_times_behind_the_last_steps_can_be_asked_for():

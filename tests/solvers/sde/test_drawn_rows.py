@@ -145,7 +145,9 @@ def test_one_failing_sample_leaves_the_others_unchanged() -> None:
         {"controller": Picky(), "rtol": 1e-4, "atol": 1e-4},
     ],
 )
-def test_both_adjoints_meet_the_same_path_after_rejections(options) -> None:
+def test_both_adjoints_meet_the_same_path_after_rejections(options, monkeypatch) -> None:
+    # no solve needs more of its path than what is at hand
+    monkeypatch.setattr(RowWalk, "_keep_all", lambda *_: pytest.fail("the whole path was drawn again"))
     found, rejected = [], []
     for adjoint in ("direct", "discrete"):
         rate = ONE.clone().requires_grad_()
@@ -156,6 +158,16 @@ def test_both_adjoints_meet_the_same_path_after_rejections(options) -> None:
         found.append(torch.autograd.grad(total, rate)[0])
     assert rejected[0] == rejected[1] > 0
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-11)
+
+
+def test_solves_in_inference_mode_are_those_without_gradients() -> None:
+    def run():
+        return solve(ONE, controller=nde.PIController(initial=0.5)).ys
+
+    with torch.inference_mode():
+        inferred = run()
+    with torch.no_grad():
+        assert torch.equal(run(), inferred)
 
 
 def test_second_derivatives_meet_the_same_path_too() -> None:
