@@ -55,7 +55,8 @@ class NFEBudget(Penalty):
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{name} must be a number, but is {value!r}.")
             if not (0 < value < math.inf or (value == 0 and name == "damping")):
-                raise ValueError(f"{name} must be positive and finite, but is {value}.")
+                least = "zero or positive" if name == "damping" else "positive"
+                raise ValueError(f"{name} must be {least} and finite, but is {value}.")
         if not isinstance(penalty, Penalty):
             raise TypeError(f"penalty must be a Penalty, but is a {type(penalty).__name__}.")
         if not isinstance(bounds, tuple) or len(bounds) != 2 or not 0 < bounds[0] <= initial <= bounds[1] < math.inf:

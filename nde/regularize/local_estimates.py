@@ -89,7 +89,7 @@ class _Local(Penalty):
 
     def solve_options(self) -> dict[str, Any]:
         """See `Penalty.solve_options`."""
-        return {"step_states": True}
+        return {"step_states": True} if self.weight else {}
 
     def get_extra_state(self) -> Tensor:
         """Return the iteration and the number of calls, for ``state_dict``."""

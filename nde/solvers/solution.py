@@ -111,6 +111,8 @@ class Solution:
             where the gradients are those of ``adjoint="discrete"``.
     """
 
+    _retaker: StepRetaker | None = None  # a solve by rows has none
+
     def __init__(
         self,
         ts: Tensor,

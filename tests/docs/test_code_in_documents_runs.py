@@ -91,3 +91,13 @@ def test_the_blocks_on_stochastic_equations_run_one_after_the_other():
     assert torch.isfinite(names["slope"].grad)
     assert all(parameter.grad is not None for parameter in names["drift"].parameters())
     assert names["positions"].shape == (500, 1)
+
+
+def test_the_blocks_on_penalties_run_one_after_the_other():
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/regularization.md"):
+        exec(block, names)
+    assert names["out"].penalty > 0
+    assert names["layer"].regularizer.weight != 1.0
+    assert all(parameter.grad is not None for parameter in names["field"].parameters())

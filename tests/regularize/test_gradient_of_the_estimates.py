@@ -3,13 +3,11 @@
 import numpy
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 import nde
 from tests.problems import Net, double, each_adjoint, relative_difference
-
-TOLERANCE = 1.4e-8  # of the published experiments
+from tests.regularize.one_step import TOLERANCE, cosine, digits, flat_gradient, one_step_error
 
 
 def penalty_of(net: nn.Module, controller=None, adjoint="discrete") -> tuple[torch.Tensor, nde.Solution]:
@@ -103,25 +101,12 @@ def test_gradients_are_finite_where_the_field_vanishes_in_lower_precision(dtype:
     assert gradient.isfinite().all()
 
 
-def cosine(left: torch.Tensor, right: torch.Tensor) -> float:
-    return float(torch.dot(left, right) / (left.norm() * right.norm()))
-
-
 def test_gradient_keeps_the_first_stage_of_every_step_attached() -> None:
     # Each accepted step is taken again alone, from a constant state, and the gradients of its weighted error add up.
     # With its first stage attached, the sum points where the whole gradient does, which has the path through the states
     # besides; with a detached one, the error weights no longer sum to zero and a spurious term of order h takes over.
-    pixels = torch.tensor(load_digits().data[:64] / 16.0)
-    torch.manual_seed(0)
-    net = Net(size=64, hidden=100)
-    for layer in (net.inner, net.outer):
-        layer.reset_parameters()
+    net, field, pixels = digits()
     parameters = list(net.parameters())
-
-    def field(t, y):
-        return torch.tanh(net(t, y))
-
-    states = [pixels]
     solution = nde.solve_ode(field, pixels, (0.0, 1.0), rtol=TOLERANCE, atol=TOLERANCE)
     whole = flat_gradient(nde.regularize.GlobalError(reduction="sum")(solution), parameters)
     ends = (solution.steps.t + solution.steps.h).tolist()
@@ -141,22 +126,6 @@ def test_gradient_keeps_the_first_stage_of_every_step_attached() -> None:
     assert cosine(sums[True], whole) > 0.8
     assert cosine(sums[False], whole) < 0.5
     assert float(sums[False].norm()) > 100 * float(whole.norm())
-
-
-def flat_gradient(value: torch.Tensor, parameters) -> torch.Tensor:
-    return torch.cat([part.reshape(-1) for part in torch.autograd.grad(value, parameters, retain_graph=True)])
-
-
-def one_step_error(field, tableau, t: float, h: float, y: torch.Tensor, attached: bool) -> torch.Tensor:
-    time = torch.tensor(t, dtype=y.dtype)
-    first = field(time, y)
-    stages = [first if attached else first.detach()]
-    for c, row in zip(tableau.c[1:], tableau.a, strict=True):
-        argument = y + h * sum(a * k for a, k in zip(row, stages, strict=True))
-        stages.append(field(time + c * h, argument))
-    error = h * sum(e * k for e, k in zip(tableau.errors[0], stages, strict=True))
-    scale = TOLERANCE + TOLERANCE * torch.maximum(y.abs(), argument.abs())
-    return (error / scale).square().mean().sqrt()
 
 
 def test_gradient_of_the_first_stage_alone_is_not_lost_between_steps() -> None:

@@ -19,17 +19,19 @@ from torch import Tensor
 
 from nde.solvers.brownian.areas import area_keys, levy_area
 from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement, join, join_weights, turned
+from nde.solvers.brownian.cut import VARIANCES, cut_weights
 from nde.solvers.brownian.keys import mix_host, node_keys, seed_key, signed
 from nde.solvers.brownian.normals import Normals
 
 __all__ = ["BrownianWalk"]
 
-_VARIANCES = (1.0, 1 / 12, 1 / 720)
 # numbers drawn at once: small increments cost more calls than numbers
 _BLOCK = 1 << 14
 _MOST_AT_ONCE = 32
 _BLOCKS_KEPT = 2
-_PIECES_KEPT = 4
+_PIECES_KEPT = 20
+# a piece that is as many times cut keeps its numbers, so that its parts are found without drawing all before it
+_CUTS_KEPT = 16
 _BITS = 52  # of a time's place in the span
 _COMPONENTS = 4  # numbers of a draw are told apart by their place: room for three
 
@@ -42,6 +44,7 @@ class _Piece:
         first, last: Its ends, in quanta.
         draw: Number of the draw that it takes its normals from; None where it is joined from others.
         of: The pieces that it is made of: those that it joins, or the one that it is a part of.
+        cuts: How many cuts one inside the other have led to it.
         values: Its numbers, shape ``(count, rows, columns)``, while they are kept.
     """
 
@@ -49,6 +52,7 @@ class _Piece:
     last: int
     draw: int | None
     of: tuple[_Piece, ...] = ()
+    cuts: int = 0
     values: Tensor | None = field(default=None)
 
 
@@ -143,8 +147,8 @@ class BrownianWalk:
             return index
         whole, draw = self._pieces[index - 1], self._next_draw()
         self._pieces[index - 1 : index] = [
-            _Piece(whole.first, place, draw, (whole,)),
-            _Piece(place, whole.last, draw, (whole,)),
+            _Piece(whole.first, place, draw, (whole,), whole.cuts + 1),
+            _Piece(place, whole.last, draw, (whole,), whole.cuts + 1),
         ]
         knots.insert(index, place)
         return index
@@ -164,6 +168,8 @@ class BrownianWalk:
         else:
             values = self._draw(piece.draw) * self._scales(piece)
         piece.values = values
+        if piece.cuts and piece.cuts % _CUTS_KEPT == 0:
+            return values
         self._recent.append(piece)
         if len(self._recent) > _PIECES_KEPT:
             self._recent.popleft().values = None
@@ -171,7 +177,7 @@ class BrownianWalk:
 
     def _scales(self, piece: _Piece) -> Tensor | float:
         length = (piece.last - piece.first) * abs(self._quantum)
-        roots = [math.sqrt(variance * length) for variance in _VARIANCES[: self._count]]
+        roots = [math.sqrt(variance * length) for variance in VARIANCES[: self._count]]
         return roots[0] if len(roots) == 1 else self._tensor(np.array(roots)).view(-1, 1, 1)
 
     def _joined(self, piece: _Piece) -> Tensor:
@@ -186,15 +192,14 @@ class BrownianWalk:
     def _part(self, piece: _Piece) -> Tensor:
         """Return the numbers of one of the two parts of a piece that was cut."""
         (whole,) = piece.of
-        length = whole.last - whole.first
         left = piece.first == whole.first
-        cut = ((piece.last if left else piece.first) - whole.first) / length
-        given, fresh = cut_weights(cut, self._count, abs(self._quantum) * length)
-        side = slice(0, self._count) if left else slice(self._count, None)
+        cut = piece.last if left else piece.first
+        quantum = abs(self._quantum)
+        weights = cut_weights((cut - whole.first) * quantum, (whole.last - cut) * quantum, self._count)
+        own = self._tensor(weights[: self._count] if left else weights[self._count :])
         assert piece.draw is not None
-        weights = self._tensor(np.concatenate([given[side], fresh[side]], axis=1))
         numbers = torch.cat([self._values(whole), self._draw(piece.draw)])
-        return torch.tensordot(weights, numbers, dims=1)
+        return torch.tensordot(own, numbers, dims=1)
 
     def _draw(self, draw: int) -> Tensor:
         """Return standard normal numbers, shape ``(count, rows, columns)``."""
@@ -227,28 +232,3 @@ class BrownianWalk:
         w, *more = values.view(self._count, *shape).unbind(0)
         h, k = (*more, None, None)[:2]
         return BrownianIncrement(w, h, k, area)
-
-
-def cut_weights(cut: float, count: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the two parts of a cut interval take from its own numbers and from fresh normals.
-
-    The numbers of both parts, scaled to variance 1, are a vector of ``2 count`` independent normals; those of the whole
-    are ``count`` orthonormal combinations of it (Chen's identity). Given these, it varies freely in the orthogonal
-    complement.
-
-    Args:
-        cut: Where the cut is, a fraction of the interval.
-        count: How many of (w, h, k) there are.
-        length: The interval's length.
-
-    Returns:
-        Two arrays of shape ``(2 count, count)``, rows those of the left part and then of the right one: columns the
-        numbers of the whole, and the fresh normals.
-    """
-    variances = np.array(_VARIANCES[:count])
-    roots = np.sqrt(length * np.concatenate([cut * variances, (1.0 - cut) * variances]))
-    parts = np.diag(roots)
-    whole_roots = np.sqrt(length * variances)
-    combined = np.stack(join(list(parts[:count]), list(parts[count:]), join_weights(cut, count))) / whole_roots[:, None]
-    complement = np.linalg.qr(combined.T, mode="complete")[0][:, count:]
-    return roots[:, None] * combined.T / whole_roots, roots[:, None] * complement
