@@ -2,6 +2,7 @@
 
 from nde.regularize.budget import NFEBudget
 from nde.regularize.global_estimates import GlobalError, GlobalErrorSquared, GlobalStiffness, StepCount
+from nde.regularize.gradient import backward_with_gradient_penalty
 from nde.regularize.jacobian import JacobianFrobenius, JacobianNuclear
 from nde.regularize.kinetic import Kinetic
 from nde.regularize.local_estimates import LocalError, LocalStiffness
@@ -31,4 +32,5 @@ __all__ = [
     "Taylor",
     "TrajectoryPenalty",
     "TrajectoryPoint",
+    "backward_with_gradient_penalty",
 ]
