@@ -14,7 +14,7 @@ from torch import Tensor
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
-__all__ = ["Check", "VectorField", "checked_value"]
+__all__ = ["Check", "Keeper", "VectorField", "checked_value"]
 
 Check = Callable[[Tensor, Sequence[Tensor], Callable[[], Tensor]], None]
 
@@ -43,9 +43,7 @@ class VectorField:
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
-        # whether the function hands out one buffer again and again, so that its values must be copied
-        self._copies = False
-        self._first: Tensor | None = None
+        self._kept = Keeper()
         self._time: tuple[float, Tensor] | None = None  # drift and diffusion are asked for the same time
 
     @property
@@ -109,13 +107,15 @@ class VectorField:
             flat = value.reshape(-1)
         else:
             flat = self.structure.flatten(value, f"the value of {self.name}(t, y)")
-        return self._unshared(flat) if self._copies or self.evaluations <= 2 else flat
+        if self.evaluations == 1:
+            self.structure.check_device(flat, f"the value of {self.name}(t, y)")
+        return flat if self._kept.trusts else self._kept(flat)
 
     def arguments(self, t: float | Tensor, y: Tensor) -> tuple[Tensor, State]:
         """Return a time and a flat state as the user's functions see them."""
         if isinstance(t, Tensor):
             time = t.to(dtype=self._time_dtype, device=self._device)
-        elif self._time is not None and self._time[0] == t and self._time[1]._version == 0:
+        elif self._time is not None and self._time[0] == t and _untouched(self._time[1]):
             time = self._time[1]
         else:
             time = torch.full((), t, dtype=self._time_dtype, device=self._device)
@@ -123,16 +123,38 @@ class VectorField:
         shape = self._shape
         return time, self.structure.unflatten(y) if shape is None else y.view(shape)
 
-    def _unshared(self, value: Tensor) -> Tensor:
-        """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
-        if self.evaluations == 1:
-            self.structure.check_device(value, f"the value of {self.name}(t, y)")
-            self._first = value
-            return value.clone()
-        if self._first is not None:
+
+class Keeper:
+    """Keeps values of a function from being overwritten, where it hands out one buffer again and again.
+
+    The first two values tell whether it does, so that the others need a copy.
+
+    Attributes:
+        trusts: Whether values need no copy.
+    """
+
+    def __init__(self) -> None:
+        self.trusts = False
+        self._first: Tensor | None = None
+        self._copies = False
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Return a value that later evaluations will not overwrite."""
+        if self.trusts:
+            return value
+        if not self._copies:
+            if self._first is None:
+                self._first = value
+                return value.clone()
             self._copies = share_memory(value, self._first)
-            self._first = None
+            self.trusts, self._first = not self._copies, None
         return value.clone() if self._copies else value
+
+
+def _untouched(time: Tensor) -> bool:
+    """Return whether the user's functions left a time as it was, neither changed nor with a gradient of its own."""
+    # in inference mode, which tensors count no changes, it cannot be known
+    return not time.is_inference() and time._version == 0 and not time.requires_grad
 
 
 def checked_value(

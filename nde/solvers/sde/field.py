@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, VectorField, checked_value
+from nde.solvers.field import Check, Keeper, VectorField, checked_value
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.structure import StateStructure
 
@@ -86,6 +86,7 @@ class SDEField(VectorField):
         self.path = path
         self.channels = channels
         self.diffusion_evaluations = 0
+        self._kept_diffusion = Keeper()
         self._noise_shape = (structure.size,) if channels is None else (*structure.leaves[0].shape[:-1], channels)
 
     def watch(self, check: Check) -> None:
@@ -135,12 +136,16 @@ class SDEField(VectorField):
                 f"diffusion(t, y{', *args' if self.args else ''})"
             )
             raise
-        if self.channels is not None:
-            return diffusion_matrix(value, self.structure, self.noise, self.channels)
         shape = self._shape
-        if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
-            return value.reshape(-1)
-        return self.structure.flatten(value, "the value of diffusion(t, y)")
+        if self.channels is not None:
+            value = diffusion_matrix(value, self.structure, self.noise, self.channels)
+        elif shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
+            value = value.reshape(-1)
+        else:
+            value = self.structure.flatten(value, "the value of diffusion(t, y)")
+        if self.diffusion_evaluations == 1:
+            self.structure.check_device(value, "the value of diffusion(t, y)")
+        return value if self._kept_diffusion.trusts else self._kept_diffusion(value)
 
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""

@@ -116,10 +116,15 @@ class RowSDEField(RowField):
         except Exception as error:
             error.add_note(self.note("diffusion", counter.diffusion_calls, rows))
             raise
+        structure, name = self.layout.structure, "the value of diffusion(t, y)"
         if self.channels is None:
-            return self.rows_of(value, y, "the value of diffusion(t, y)")
-        structure = self.layout.structure
-        return diffusion_matrix(value, structure, self.noise, self.channels, (rows, *structure.leaves[0].shape[1:]))
+            value = self.rows_of(value, y, name)
+        else:
+            shape = (rows, *structure.leaves[0].shape[1:])
+            value = diffusion_matrix(value, structure, self.noise, self.channels, shape)
+        if counter.diffusion_calls == 1:
+            structure.check_device(value, name)
+        return counter.kept_diffusion(value)
 
     def increment(self, t: Tensor, h: Tensor) -> Increment:
         """Return what the path does from ``t`` to ``t + h``, row by row.
