@@ -21,6 +21,7 @@ from nde.solvers.brownian.areas import area_keys, levy_area
 from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement, join, join_weights, turned
 from nde.solvers.brownian.keys import mix_host, node_keys, seed_key, signed
 from nde.solvers.brownian.normals import Normals
+from nde.solvers.transforms import constants
 
 __all__ = ["BrownianWalk"]
 
@@ -111,7 +112,7 @@ class BrownianWalk:
         back = first > last
         if back:
             first, last = last, first
-        with torch.inference_mode(False), torch.no_grad():
+        with constants():
             piece = self._asked.get((first, last)) or self._find(first, last)
             if piece is None:
                 shape = (self._count, self._normals.rows, self._normals.columns)
@@ -194,7 +195,12 @@ class BrownianWalk:
         assert piece.draw is not None
         weights = self._tensor(np.concatenate([given[side], fresh[side]], axis=1))
         numbers = torch.cat([self._values(whole), self._draw(piece.draw)])
-        return torch.tensordot(weights, numbers, dims=1)
+        # no matrix product, which autocast and faster formats of an accelerator would round
+        columns = weights.unsqueeze(-1).unsqueeze(-1)
+        values = columns[:, 0] * numbers[0]
+        for index in range(1, 2 * self._count):
+            values.addcmul_(columns[:, index], numbers[index])
+        return values
 
     def _draw(self, draw: int) -> Tensor:
         """Return standard normal numbers, shape ``(count, rows, columns)``."""
