@@ -31,6 +31,8 @@ _BLOCK = 1 << 14
 _MOST_AT_ONCE = 32
 _BLOCKS_KEPT = 2
 _PIECES_KEPT = 4
+# Of a piece that is cut, whose part is cut, and so on, every so many generations are kept: the way back is short.
+_GENERATIONS = 32
 _BITS = 52  # of a time's place in the span
 _COMPONENTS = 4  # numbers of a draw are told apart by their place: room for three
 
@@ -44,6 +46,7 @@ class _Piece:
         draw: Number of the draw that it takes its normals from; None where it is joined from others.
         of: The pieces that it is made of: those that it joins, or the one that it is a part of.
         values: Its numbers, shape ``(count, rows, columns)``, while they are kept.
+        generation: How many cuts it is away from a piece that was drawn as a whole.
     """
 
     first: int
@@ -51,6 +54,7 @@ class _Piece:
     draw: int | None
     of: tuple[_Piece, ...] = ()
     values: Tensor | None = field(default=None)
+    generation: int = 0
 
 
 class BrownianWalk:
@@ -144,8 +148,8 @@ class BrownianWalk:
             return index
         whole, draw = self._pieces[index - 1], self._next_draw()
         self._pieces[index - 1 : index] = [
-            _Piece(whole.first, place, draw, (whole,)),
-            _Piece(place, whole.last, draw, (whole,)),
+            _Piece(first, last, draw, (whole,), generation=whole.generation + 1)
+            for first, last in ((whole.first, place), (place, whole.last))
         ]
         knots.insert(index, place)
         return index
@@ -165,6 +169,8 @@ class BrownianWalk:
         else:
             values = self._draw(piece.draw) * self._scales(piece)
         piece.values = values
+        if piece.generation and piece.generation % _GENERATIONS == 0:
+            return values
         self._recent.append(piece)
         if len(self._recent) > _PIECES_KEPT:
             self._recent.popleft().values = None
