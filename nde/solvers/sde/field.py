@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nde.solvers.field import Check, Keeper, VectorField, checked_value
 from nde.solvers.sde.blame import find_sources
+from nde.solvers.sde.sums import matrix_product
 from nde.solvers.structure import StateStructure
 
 __all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField", "converted", "diffusion_matrix", "product"]
@@ -168,7 +169,7 @@ def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     """Return matrices ``(..., d, m)`` times increments ``(..., m)``."""
     if diffusion.shape[-1] == 1:
         return diffusion.squeeze(-1) * noise
-    return torch.matmul(diffusion, noise.unsqueeze(-1)).squeeze(-1)
+    return matrix_product(diffusion, noise.unsqueeze(-1)).squeeze(-1)
 
 
 def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increment:
@@ -237,7 +238,8 @@ def diffusion_matrix(
         raise ValueError(
             f"the value of diffusion(t, y) must have at least one motion, but has shape {tuple(value.shape)}."
         )
-    if value.dtype != structure.leaves[0].dtype:
+    half = torch.is_autocast_enabled(value.device.type) and value.is_floating_point()  # what its user asked for
+    if value.dtype != structure.leaves[0].dtype and not half:
         raise TypeError(
             f"the value of diffusion(t, y) must have the state's dtype {structure.leaves[0].dtype}, but has "
             f"{value.dtype}."

@@ -51,6 +51,8 @@ class LangevinField(SDEField):
         gamma, u: Numbers, or tensors that broadcast to the positions.
     """
 
+    name = "gradient"
+
     def __init__(
         self,
         gradient: Callable[..., Any],
