@@ -14,7 +14,7 @@ from torch import Tensor
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
-__all__ = ["Check", "Keeper", "VectorField", "checked_value"]
+__all__ = ["Check", "Keeper", "VectorField", "check_unwritten", "checked_value", "versions_of"]
 
 Check = Callable[[Tensor, Sequence[Tensor], Callable[[], Tensor]], None]
 
@@ -88,13 +88,14 @@ class VectorField:
         Raises:
             TypeError: The field returned something of another structure or dtype.
             ValueError: The field returned another shape, or a tensor on another device.
+            RuntimeError: The field wrote to its argument at the first evaluation.
         """
         if self._check is not None:
             check, self._check = self._check, None
             return checked_value(check, self, t, y)
         self.evaluations += 1
         time, state = self.arguments(t, y)
-        shape = self._shape
+        shape, versions = self._shape, versions_of(y) if self.evaluations == 1 else None
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
@@ -107,7 +108,8 @@ class VectorField:
             flat = value.reshape(-1)
         else:
             flat = self.structure.flatten(value, f"the value of {self.name}(t, y)")
-        if self.evaluations == 1:
+        if versions is not None:
+            check_unwritten(versions, versions_of(y), self.name)
             self.structure.check_device(flat, f"the value of {self.name}(t, y)")
         return flat if self._kept.trusts else self._kept(flat)
 
@@ -155,6 +157,25 @@ def _untouched(time: Tensor) -> bool:
     """Return whether the user's functions left a time as it was, neither changed nor with a gradient of its own."""
     # in inference mode, which tensors count no changes, it cannot be known
     return not time.is_inference() and time._version == 0 and not time.requires_grad
+
+
+def versions_of(*tensors: Tensor) -> tuple[int, ...]:
+    """Return how often each tensor was written to; in inference mode, where nobody counts, always zero."""
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
+
+
+def check_unwritten(before: tuple[int, ...], after: tuple[int, ...], name: str) -> None:
+    """Raise RuntimeError if a function of the user's has written to what it was given.
+
+    Args:
+        before, after: What `versions_of` returned for it before and after the call.
+        name: Name of the function.
+    """
+    if before != after:
+        raise RuntimeError(
+            f"{name}(t, y) must not write to its arguments, from which the solve goes on, but has changed one in "
+            "place. Begin it with y = y.clone(), or write y = y * 2 in place of y *= 2."
+        )
 
 
 def checked_value(

@@ -14,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, Keeper, VectorField, checked_value
+from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.structure import State, StateStructure
 
 __all__ = ["Counted", "Counter", "PerSample", "RowField", "RowLayout", "whole"]
@@ -219,11 +219,14 @@ class RowField:
         counter.rows += rows
         direct = self._direct and t.dtype == self._time_dtype
         time, state = (t, y) if direct else self.arguments(t, y)
+        versions = versions_of(t, y) if counter.calls == 1 else None
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
             error.add_note(self.note(self.name, counter.calls, rows))
             raise
+        if versions is not None:
+            check_unwritten(versions, versions_of(t, y), self.name)
         if counter.calls == 1 and isinstance(value, Tensor):
             self.layout.structure.check_device(value, f"the value of {self.name}(t, y)")
         return counter.kept(self.rows_of(value, y, f"the value of {self.name}(t, y)"))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, Keeper, VectorField, checked_value
+from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.sums import matrix_product
 from nde.solvers.structure import StateStructure
@@ -129,6 +129,7 @@ class SDEField(VectorField):
             return checked_value(check, self.diffusion, t, y)
         self.diffusion_evaluations += 1
         time, state = self.arguments(t, y)
+        versions = versions_of(y) if self.diffusion_evaluations == 1 else None
         try:
             value = self.diffusion_function(time, state, *self.args)
         except Exception as error:
@@ -144,7 +145,8 @@ class SDEField(VectorField):
             value = value.reshape(-1)
         else:
             value = self.structure.flatten(value, "the value of diffusion(t, y)")
-        if self.diffusion_evaluations == 1:
+        if versions is not None:
+            check_unwritten(versions, versions_of(y), "diffusion")
             self.structure.check_device(value, "the value of diffusion(t, y)")
         return value if self._kept_diffusion.trusts else self._kept_diffusion(value)
 

@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.field import VectorField, checked_value
+from nde.solvers.field import VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.rows.field import Counted, Counter, RowField, RowLayout, Rows
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.field import Increment, Path, SDEField, converted, diffusion_matrix, product
@@ -111,6 +111,7 @@ class RowSDEField(RowField):
             return checked_value(check, self.diffusion, t, y)  # type: ignore[arg-type]  # times are tensors here
         counter.diffusion_calls += 1
         time, state = self.arguments(t, y)
+        versions = versions_of(t, y) if counter.diffusion_calls == 1 else None
         try:
             value = self.diffusion_function(time, state, *self.args)
         except Exception as error:
@@ -122,7 +123,8 @@ class RowSDEField(RowField):
         else:
             shape = (rows, *structure.leaves[0].shape[1:])
             value = diffusion_matrix(value, structure, self.noise, self.channels, shape)
-        if counter.diffusion_calls == 1:
+        if versions is not None:
+            check_unwritten(versions, versions_of(t, y), "diffusion")
             structure.check_device(value, name)
         return counter.kept_diffusion(value)
 
