@@ -27,8 +27,8 @@ def diffusion_and_derivative(field: SDEField, t: Scalar, y: Tensor) -> tuple[Ten
         returns the derivative, in the diffusion's shape; each call costs one backward pass.
     """
     if tape_fails():
-        value, pull = torch.func.vjp(lambda state: field.diffusion(t, state), y)
-        _, turned = torch.func.vjp(lambda probe: pull(probe)[0], torch.zeros_like(value))
+        value, pull, *_ = torch.func.vjp(lambda state: field.diffusion(t, state), y)
+        _, turned, *_ = torch.func.vjp(lambda probe: pull(probe)[0], torch.zeros_like(value))
         return value, lambda direction: turned(direction)[0]
     recording = torch.is_grad_enabled()
     back: Tensor | None = None

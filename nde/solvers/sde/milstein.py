@@ -80,7 +80,7 @@ class Milstein(SDEMethod):
             matrix, along = diffusion_and_derivative(field, t, y)
             return along(field.product(matrix, factor)).reshape(y.shape), matrix
         if tape_fails():
-            diffusion, pull = torch.func.vjp(lambda state: field.diffusion(t, state), y)
+            diffusion, pull, *_ = torch.func.vjp(lambda state: field.diffusion(t, state), y)
             return pull(diffusion * factor)[0], diffusion
         recording = torch.is_grad_enabled()
         with torch.enable_grad():

@@ -153,7 +153,7 @@ def test_a_gradient_that_is_not_finite_at_the_beginning_is_named() -> None:
     ("options", "kind", "message"),
     [
         ({"gradient": 3}, TypeError, "gradient must be callable"),
-        ({"gradient": lambda t, x: x[0]}, ValueError, r"value of field.*shape \(3, 2\)"),
+        ({"gradient": lambda t, x: x[0]}, ValueError, r"value of gradient.*shape \(3, 2\)"),
         ({"gamma": 0.0}, ValueError, "gamma must be positive and finite, but is 0.0"),
         ({"gamma": -torch.ones(2)}, ValueError, "gamma must be positive and finite, but holds -1.0"),
         ({"gamma": torch.ones(3)}, ValueError, r"gamma has shape \(3,\), which does not broadcast to \(3, 2\)"),
