@@ -16,13 +16,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde docs format clean
+.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMP) ## Train the example on handwritten digits
 	$(RUN) examples/digits.py $(ARGS)
+
+demo-sde: $(STAMP) ## Forecast sunspots with a neural SDE, then compare penalties on a spiral
+	$(RUN) examples/sde_bands.py $(ARGS)
+	$(RUN) examples/spiral.py $(ARGS)
 
 test: $(STAMP) ## Run the fast tests
 	$(PYTEST) -m "not slow" $(ARGS)
@@ -46,6 +50,7 @@ bench-compat: $(STAMP) ## Measure torchdiffeq's interface on nde against torchdi
 
 bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde_adaptive $(ARGS)
 
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.brownian $(ARGS)

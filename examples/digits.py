@@ -18,17 +18,18 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # to be run from any directory, installed or not
 
 import sklearn
 import torch
 
+from examples.common import interrupt, make_folder, positive, write_json
 from examples.digits_measure import measure, profiles
 from examples.digits_model import SETUP, SWEEP, TABLE, baselines, load_digits
 from examples.digits_table import format_table
-from examples.digits_training import Job, write_json
+from examples.digits_training import Job
 from examples.digits_workers import train_all
 
 EPOCHS, SEEDS = 40, 3
@@ -38,7 +39,7 @@ QUICK_EPOCHS, QUICK_SEEDS = 8, 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     options = _parse(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     started = time.perf_counter()
     jobs = _jobs(options)
     results_file = options.output / "results.json"
@@ -115,36 +116,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "--epochs",
-        type=_positive,
+        type=positive,
         help=f"passes through the training set (default {EPOCHS}; {QUICK_EPOCHS} with --quick)",
     )
-    add("--seeds", type=_positive, help=f"models per row of the table (default {SEEDS}; {QUICK_SEEDS} with --quick)")
-    add("--workers", type=_positive, default=cores, help="models trained at a time, one core each (default: all cores)")
+    add("--seeds", type=positive, help=f"models per row of the table (default {SEEDS}; {QUICK_SEEDS} with --quick)")
+    add("--workers", type=positive, default=cores, help="models trained at a time, one core each (default: all cores)")
     add("--output", type=Path, default=Path("results/digits"), help="where plots and figures go (default %(default)s)")
     add("--quick", action="store_true", help="few epochs, one seed, fewer weights: to see it work, not to compare")
     add("--fresh", action="store_true", help="train again, whatever an earlier run has left")
     options = parser.parse_args(arguments)
     options.epochs = options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS)
     options.seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"argument --output: cannot make the folder {options.output}: {error.strerror}. Name another one.")
+    make_folder(parser, options.output)
     return options
-
-
-def _positive(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but is {text!r}")
-    return number
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

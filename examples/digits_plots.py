@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from examples.common import PLOT_STYLE
 from examples.digits_measure import FIXED_STEPS
 from examples.digits_model import CONFIGS, ERROR, SQUARED, STEP_COUNT, STIFFNESS, TABLE, UNREGULARISED
 
@@ -36,19 +37,6 @@ _LABELS: dict[str, tuple[tuple[float, float], str, str]] = {
     ERROR: ((0, -7), "center", "top"),
     SQUARED: ((7, 0), "left", "center"),
 }
-_STYLE: dict[Any, Any] = {
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
 
 
 def draw_plots(results: dict[str, Any], folder: Path) -> list[Path]:
@@ -59,7 +47,7 @@ def draw_plots(results: dict[str, Any], folder: Path) -> list[Path]:
         "training.png": _training,
         "along-the-solution.png": _profiles,
     }
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(PLOT_STYLE):
         for name, draw in plots.items():
             figure = draw(results)
             path = folder / name

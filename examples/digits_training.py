@@ -7,8 +7,6 @@ Both are written under another name and then moved, so that what is found is alw
 from __future__ import annotations
 
 import json
-import os
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from examples.common import Stopped, load_checkpoint, save_checkpoint, write_json
 from examples.digits_model import (
     BATCH,
     CONFIGS,
@@ -31,11 +30,7 @@ from examples.digits_model import (
 )
 from nde import SolverError
 
-__all__ = ["Job", "Stopped", "write_json"]
-
-
-class Stopped(Exception):
-    """Training was asked to stop; the checkpoint holds all finished epochs."""
+__all__ = ["Job"]
 
 
 @dataclass(frozen=True)
@@ -82,17 +77,21 @@ class Job:
         model.load_state_dict(torch.load(self.checkpoint, weights_only=True)["model"])
         return model.eval()
 
+    def state(self) -> dict[str, Any] | None:
+        """Return what an earlier run has left behind."""
+        return load_checkpoint(self.checkpoint, self.settings())
+
     def finished(self) -> dict[str, Any] | None:
         """Return the figures of the job if it was finished earlier."""
         try:
             figures: dict[str, Any] = json.loads(self.result.read_text())
         except (OSError, ValueError):
             return None
-        return figures if figures.get("settings") == self.settings() and _load(self) is not None else None
+        return figures if figures.get("settings") == self.settings() and self.state() is not None else None
 
     def epochs_done(self) -> int:
         """Return how many epochs an interrupted run has left behind."""
-        state = _load(self)
+        state = self.state()
         return 0 if state is None else len(state["history"])
 
     def train(
@@ -143,7 +142,7 @@ class _Run:
         self.seconds = self.cpu_seconds = 0.0
         self.field_evals = 0
         self.failure: str | None = None
-        state = _load(job)
+        state = job.state()
         if state is not None:
             self.model.load_state_dict(state["model"])  # the penalty's place in its schedule is part of it
             self.optimiser.load_state_dict(state["optimiser"])
@@ -154,7 +153,6 @@ class _Run:
 
     def save(self) -> None:
         state = {
-            "settings": self.job.settings(),
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "shuffler": self.shuffler.get_state(),
@@ -164,11 +162,7 @@ class _Run:
             "evals": self.field_evals,
             "failure": self.failure,
         }
-        path = self.job.checkpoint
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".pt.partial")
-        torch.save(state, partial)
-        os.replace(partial, path)
+        save_checkpoint(self.job.checkpoint, self.job.settings(), state)
 
     def epoch(self, data: Digits, stop: Callable[[], bool]) -> dict[str, float] | None:
         """Train for one epoch and return its figures, or None if a solve failed; evaluating is not timed."""
@@ -208,20 +202,3 @@ class _Run:
         }
         self.history.append(entry)
         return entry
-
-
-def _load(job: Job) -> dict[str, Any] | None:
-    """Return the checkpoint of a job, if it is whole and was made with the same settings."""
-    try:
-        state: dict[str, Any] = torch.load(job.checkpoint, weights_only=True)
-        return state if state["settings"] == job.settings() else None
-    except (OSError, EOFError, KeyError, RuntimeError, pickle.UnpicklingError):  # there is none, or it is damaged
-        return None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file so that it is never seen half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

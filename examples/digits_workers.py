@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from examples.common import Stopped
 from examples.digits_model import Digits, load_digits
-from examples.digits_training import Job, Stopped
+from examples.digits_training import Job
 
 __all__ = ["train_all"]
 

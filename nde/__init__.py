@@ -1,7 +1,7 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
 from nde import regularize
-from nde.models import NeuralODE, NeuralODEOutput
+from nde.models import LatentSDE, LatentSDEOutput, NeuralODE, NeuralODEOutput, NeuralSDE, NeuralSDEOutput
 from nde.solve import solve_ode
 from nde.solve_langevin import solve_langevin
 from nde.solve_sde import solve_sde
@@ -27,9 +27,13 @@ __all__ = [
     "Event",
     "FixedStep",
     "IController",
+    "LatentSDE",
+    "LatentSDEOutput",
     "Method",
     "NeuralODE",
     "NeuralODEOutput",
+    "NeuralSDE",
+    "NeuralSDEOutput",
     "PIController",
     "PIDController",
     "PerSample",

@@ -72,7 +72,8 @@ def solve_ode(
             fixed amount for tapes of the last ones. The field must be deterministic. ``"direct"`` records every
             operation: any closure, forward mode. Both differentiate ``y0``, ``ts``, ``args`` and whatever the field
             captures, as often as wanted. ``"backsolve"`` solves the continuous adjoint backwards: a memory that does
-            not grow with the steps, an error of the size of the tolerance, first derivatives. An
+            not grow with the steps, an error of the size of the tolerance, first derivatives. ``"reversible"`` undoes
+            the steps of ``method="reversible_heun"``: the gradients of the direct one in such a memory. An
             `nde.adjoint.Adjoint` with options of its own does as well: ``DiscreteAdjoint(tape_memory=0)``.
         max_steps: Limit on attempted steps, accepted and rejected, over the whole solve.
         dt_min: Steps that would have to be smaller than this end the solve.
@@ -123,38 +124,20 @@ def solve_ode(
     for name, flag in (("per_sample", per_sample), ("dense", dense), ("local_errors", local_errors), ("throw", throw)):
         validation.check_flag(flag, name)
     by_rows = bool(per_sample or dense or watched or forced or jumps or save is not None)
-    relative = validation.check_tolerance(rtol, "rtol", structure)
-    absolute = validation.check_tolerance(atol, "atol", structure)
-    validation.check_limits(max_steps, dt_min, dt_max)
-    no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
-    control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
+    settings = validation.check_steps(
+        chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure
+    )
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)
     if by_rows:
-        row_problem = make_row_problem(
-            field, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, norm, save,
-        )  # fmt: skip
+        row_problem = make_row_problem(field, y0, ts, args, settings, watched, per_sample, forced, jumps, norm, save)
         return finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
     output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     problem = Problem(
-        VectorField(field, structure, whole(args)),
-        structure,
-        flat,
-        output_times,
-        times,
-        chosen,
-        control,
-        relative,
-        absolute,
-        max_steps,
-        float(dt_min),
-        float(dt_max),
-        local_errors,
-        norm,
+        VectorField(field, structure, whole(args)), structure, flat, output_times, times, *settings, norm=norm
     )
     return finished(chosen_adjoint.solve(problem), structure, throw)
 

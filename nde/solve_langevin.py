@@ -101,17 +101,14 @@ def solve_langevin(
     positions, structure = StateStructure(x0, "x0"), StateStructure((x0, v0), "(x0, v0)")
     friction, factor = _constant(gamma, "gamma", x0), _constant(u, "u", x0)
     chosen = find_sde_method(method, "ito", "langevin")
-    relative = validation.check_tolerance(rtol, "rtol", structure)
-    absolute = validation.check_tolerance(atol, "atol", structure)
-    validation.check_limits(max_steps, dt_min, dt_max)
-    no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
-    if controller is None and chosen.error_order is not None:
-        controller = PIController()
-    control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
+    settings = validation.check_steps(
+        chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure, PIController()
+    )
+    control = settings.controller
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
     if isinstance(chosen_adjoint, BacksolveAdjoint):
         raise ValueError(
-            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps '
+            'adjoint="backsolve" does not solve the adjoint of Langevin equations. Use adjoint="discrete", which keeps '
             'one state per step, or adjoint="direct".'
         )
     validation.check_args(args)
@@ -133,14 +130,7 @@ def solve_langevin(
         structure.flatten((x0, v0), "(x0, v0)"),
         output_times,
         times,
-        chosen,
-        control,
-        relative,
-        absolute,
-        max_steps,
-        float(dt_min),
-        float(dt_max),
-        local_errors,
+        *settings,
         lands=True,
         snap=snapper(used) if control.adaptive else None,
     )

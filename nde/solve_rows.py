@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from nde import validation
-from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
-from nde.solvers.method import Method
 from nde.solvers.rows.field import PerSample, RowField, RowLayout
 from nde.solvers.rows.problem import RowProblem, as_column
 from nde.solvers.rows.saving import Saver, first_entries
@@ -74,14 +72,7 @@ def make_row_problem(
     y0: State,
     ts: Any,
     args: tuple[Any, ...],
-    method: Method,
-    controller: Controller,
-    rtol: float | Tensor,
-    atol: float | Tensor,
-    max_steps: int,
-    dt_min: float,
-    dt_max: float,
-    local_errors: bool,
+    settings: validation.StepSettings,
     events: tuple[Event, ...],
     per_sample: bool,
     step_ts: tuple[float, ...],
@@ -96,6 +87,7 @@ def make_row_problem(
     """
     structure = StateStructure(y0)
     layout = _layout(structure, y0, per_sample)
+    method = settings.method
     if per_sample and not method.rows:
         raise ValueError(
             f"method={method.name!r} takes one step size for the whole state. With per_sample=True choose an explicit "
@@ -107,7 +99,7 @@ def make_row_problem(
         _check_per_sample(args, layout.count)
     output_times, times, counts = _times(ts, structure, layout)
     flat = layout.to_rows(y0, "y0").clone(memory_format=torch.contiguous_format)
-    relative, absolute = (_per_row(tolerance, layout) for tolerance in (rtol, atol))
+    relative, absolute = (_per_row(tolerance, layout) for tolerance in (settings.rtol, settings.atol))
     row_field = RowField(field, layout, args)
     saver = None
     if save is not None:
@@ -119,14 +111,7 @@ def make_row_problem(
         output_times,
         times,
         counts,
-        method,
-        controller,
-        relative,
-        absolute,
-        max_steps,
-        float(dt_min),
-        float(dt_max),
-        local_errors,
+        *settings._replace(rtol=relative, atol=absolute),
         events,
         step_ts,
         jump_ts,

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from nde import validation
-from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
+from nde.adjoint import ADJOINTS, Adjoint
 from nde.solve import finished
 from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller, PIController
@@ -58,6 +58,7 @@ def solve_sde(
     dense: bool = False,
     step_ts: Tensor | Sequence[float] = (),
     jump_ts: Tensor | Sequence[float] = (),
+    carry0: tuple[Tensor, ...] | None = None,
     throw: bool = True,
 ) -> Solution:
     """Integrate ``dy = drift(t, y, *args) dt + diffusion(t, y, *args) dW`` and return the solution at ``ts``.
@@ -79,13 +80,18 @@ def solve_sde(
             that `nde.solvers.sde.default_method` names.
         path: The Brownian path; None for a new one. A path of one's own makes solves comparable, with other methods or
             step sizes. Of the shape of ``y0`` where the noise is diagonal, of ``(*y0.shape[:-1], m)`` otherwise.
-        seed: Seed of the new path, which other solves meet again by it, whatever their method and steps. With None, it
-            is drawn from torch's global generator; a path that serves this solve alone is cheaper where the controller
-            chooses the steps.
+        seed: Seed of the new path, which repeats the solve. Solves meet one path by it only where their output times and
+            fixed step sizes are the same, whatever else differs: give them one ``path`` to compare step sizes. With
+            None, it is drawn from torch's global generator; a path that serves this solve alone is cheaper where the
+            controller chooses the steps.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`.
         controller: Step-size controller; by default `PIController`. Methods without an error estimate need `FixedStep`
             or `StepTo`. What a controller rejects leaves the law of the path as it is.
-        adjoint: ``"discrete"`` or ``"direct"``; see `nde.solve_ode`. Steps that are taken again meet the same path.
+        adjoint: ``"discrete"`` or ``"direct"``, as in `nde.solve_ode`: steps that are taken again meet the same path.
+            ``"reversible"`` undoes the steps of a reversible method (``"reversible_heun"``): the same gradients in a
+            memory that does not grow with the steps. ``"backsolve"`` solves the adjoint equation on the same path,
+            backwards, in such a memory; its gradients have an error of the size of the solution's. See
+            `nde.adjoint.BacksolveAdjoint`. A path of one's own must then also answer ``path(t, s)``, backwards.
         max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
         per_sample: As in `nde.solve_ode`: a time, step size, error control and status for every sample, along the first
             axis of ``y0``. Each sample has its own rows of the path, so that its solution is that of a solve by itself
@@ -100,6 +106,8 @@ def solve_sde(
         dense: As in `nde.solve_ode`: ``solution(t)`` is the line between the ends of steps, which has another law than
             the solution.
         step_ts, jump_ts: As in `nde.solve_ode`; drift or diffusion may be discontinuous at ``jump_ts``.
+        carry0: ``solution.carry1`` of a solve by the same reversible method that ended at ``ts[0]``, to go on as if
+            there had been no break; differentiable with ``"direct"`` and ``"reversible"``.
 
     Returns:
         `Solution`, as of `nde.solve_ode`; a `RowSolution` with ``per_sample``, ``events``, ``dense``, ``step_ts`` or
@@ -125,29 +133,18 @@ def solve_sde(
     if structure.has_complex:
         raise TypeError("y0 must be real: noise of a complex state has no one meaning. Use torch.view_as_real(y0).")
     chosen = find_sde_method(default_method(calculus, noise) if method is None else method, calculus, noise)
-    relative = validation.check_tolerance(rtol, "rtol", structure)
-    absolute = validation.check_tolerance(atol, "atol", structure)
-    validation.check_limits(max_steps, dt_min, dt_max)
-    no_tolerance = validation.is_zero(relative) and validation.is_zero(absolute)
-    if controller is None and chosen.error_order is not None:
-        controller = PIController()
-    control = validation.check_controller(controller, chosen, no_tolerance, dt_min)
+    settings = validation.check_steps(
+        chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure, PIController()
+    )
+    control = settings.controller
     chosen_adjoint = validation.check_adjoint(adjoint, ADJOINTS)
-    if isinstance(chosen_adjoint, BacksolveAdjoint):
-        raise ValueError(
-            'adjoint="backsolve" solves the adjoint of ordinary equations alone. Use adjoint="discrete", which keeps '
-            'one state per step, or adjoint="direct".'
-        )
     validation.check_args(args)
     if has_batched((y0, ts, whole(args))):
         raise RuntimeError(NO_VMAP)
     rows = None
     if per_sample or dense or watched or forced or jumps:
         _check_rows(chosen, calculus, noise, per_sample, bool(jumps))
-        rows = make_row_problem(
-            drift, y0, ts, args, chosen, control, relative, absolute,
-            max_steps, dt_min, dt_max, local_errors, watched, per_sample, forced, jumps, None, None,
-        )  # fmt: skip
+        rows = make_row_problem(drift, y0, ts, args, settings, watched, per_sample, forced, jumps, None, None)
         output_times = rows.ts
         spans, grid = rows.spans(), row_cells(rows.times, rows.counts, control, (*forced, *jumps))
     else:
@@ -161,6 +158,8 @@ def solve_sde(
     walk = spans[0] if rows is None and control.adaptive else None
     area = chosen.area(noise)
     used = path_of_solve(path, seed, path_shape(layout, channels), grid, walk, chosen.name, area, structure)
+    flat = structure.flatten(y0, "y0").clone()
+    _check_carry(carry0, chosen, flat, rows is not None)
     if rows is not None:
         field = RowSDEField(drift, diffusion, layout, args, noise, used, channels)
         snap = row_snapper(used) if control.adaptive else None
@@ -169,19 +168,13 @@ def solve_sde(
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
-        structure.flatten(y0, "y0").clone(),
+        flat,
         output_times,
         times,
-        chosen,
-        control,
-        relative,
-        absolute,
-        max_steps,
-        float(dt_min),
-        float(dt_max),
-        local_errors,
+        *settings,
         lands=True,
         snap=snapper(used) if control.adaptive else None,
+        carry0=carry0,
     )
     return finished(chosen_adjoint.solve(problem), structure, throw)
 
@@ -194,6 +187,26 @@ def _check_direction(spans: Sequence[tuple[float, float]], calculus: str) -> Non
                 "ts must be increasing with the Ito calculus, whose integral looks forward in time, but goes from "
                 f"{begin:.10g} to {end:.10g}. Use calculus='stratonovich' to go back."
             )
+
+
+def _check_carry(carry0: Any, method: SDEMethod, y0: Tensor, by_rows: bool) -> None:
+    """Raise unless a first carry is one that the method can begin with."""
+    if carry0 is None:
+        return
+    if by_rows:
+        raise ValueError(
+            "carry0 goes with none of per_sample=True, events, dense=True, step_ts and jump_ts. Leave it out."
+        )
+    if not method.reversible:
+        raise ValueError(f"carry0 belongs to reversible methods, but method={method.name!r}. Leave it out.")
+    parts = carry0 if isinstance(carry0, (tuple, list)) else (carry0,)
+    described = [tuple(part.shape) if isinstance(part, Tensor) else part for part in parts]
+    tensors = isinstance(carry0, tuple) and all(isinstance(part, Tensor) for part in carry0)
+    if not tensors or not carry0 or carry0[0].shape != y0.shape or carry0[0].dtype != y0.dtype:
+        raise ValueError(
+            f"carry0 must be solution.carry1 of a solve of the same equation, whose first tensor has shape "
+            f"{tuple(y0.shape)} and dtype {y0.dtype}, but holds {described}."
+        )
 
 
 def _check_rows(method: SDEMethod, calculus: str, noise: str, per_sample: bool, jumps: bool) -> None:

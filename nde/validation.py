@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from nde.solvers.registry import suggestion
 from nde.solvers.structure import StateStructure
 
 __all__ = [
+    "StepSettings",
     "check_adjoint",
     "check_args",
     "check_choice",
@@ -24,14 +25,27 @@ __all__ = [
     "check_field",
     "check_flag",
     "check_limits",
+    "check_steps",
     "check_times",
     "check_tolerance",
-    "is_zero",
     "warn_below_rounding",
 ]
 
 # an error estimate is a difference of stages; with less than some fifty rounding units it measures nothing else
 _ROUNDING_UNITS = 50
+
+
+class StepSettings(NamedTuple):
+    """How steps are chosen, in the order in which `nde.solvers.problem.Problem` takes it; see there."""
+
+    method: Method
+    controller: Controller
+    rtol: float | Tensor
+    atol: float | Tensor
+    max_steps: int
+    dt_min: float
+    dt_max: float
+    keep_local_errors: bool
 
 
 def check_field(field: Any, name: str = "field") -> None:
@@ -127,6 +141,38 @@ def check_tolerance(value: Any, name: str, structure: StateStructure) -> float |
     if not finite:
         raise ValueError(f"{name} must be finite, but is {value!r}. To leave an entry out, try 1e20.")
     return tolerance
+
+
+def check_steps(
+    method: Method,
+    controller: Any,
+    rtol: Any,
+    atol: Any,
+    max_steps: Any,
+    dt_min: Any,
+    dt_max: Any,
+    local_errors: bool,
+    structure: StateStructure,
+    default: Controller | None = None,
+) -> StepSettings:
+    """Return how steps are to be chosen.
+
+    Args:
+        method: The method.
+        controller, rtol, atol, max_steps, dt_min, dt_max, local_errors: As the user gave them.
+        structure: Structure of the state.
+        default: Controller in place of none; None for an `IController`.
+
+    Raises:
+        TypeError: One of them has the wrong type.
+        ValueError: One is out of range, or they do not fit the method.
+    """
+    relative, absolute = check_tolerance(rtol, "rtol", structure), check_tolerance(atol, "atol", structure)
+    check_limits(max_steps, dt_min, dt_max)
+    chosen = check_controller(controller, method, is_zero(relative) and is_zero(absolute), dt_min)
+    if controller is None and default is not None:
+        chosen = default
+    return StepSettings(method, chosen, relative, absolute, max_steps, float(dt_min), float(dt_max), local_errors)
 
 
 def is_zero(tolerance: float | Tensor) -> bool:

@@ -107,7 +107,8 @@ def gradient_targets(captured: Iterable[Tensor]) -> tuple[list[Tensor], bool]:
     """Return the tensors to ask gradients for, so that none is counted twice.
 
     Asking for the gradients of a tensor and of another one that it was computed from would count the path between them
-    twice. Where that is so, the leaves that all of them come from are returned.
+    twice. Where that is so, those that come first are returned, and the leaves that the others come from besides; or
+    all leaves, where these lie behind the first ones too.
 
     Args:
         captured: Tensors that a field depends on.
@@ -116,24 +117,38 @@ def gradient_targets(captured: Iterable[Tensor]) -> tuple[list[Tensor], bool]:
         The tensors, and whether gradients pass through a graph from before the solve to reach them.
     """
     tensors = list(captured)
-    targets = {id(tensor): tensor for tensor in tensors if tensor.grad_fn is None}
+    leaves = {id(tensor): tensor for tensor in tensors if tensor.grad_fn is None}
     nodes = {tensor.grad_fn for tensor in tensors if tensor.grad_fn is not None}
     if not nodes:
         return tensors, False
-    leaves, overlap = dict(targets), False
+    found, met = _behind(nodes, nodes)
+    if not met and not found.keys() & leaves.keys():
+        return tensors, False
+    behind = {node: _behind([node], nodes) for node in nodes}
+    first = {node for node, (found, met) in behind.items() if not met and not found.keys() & leaves.keys()}
+    besides, _ = _behind(nodes - first, first)
+    beyond, _ = _behind(first, set())
+    if besides.keys() & beyond.keys():
+        return list((leaves | besides | beyond).values()), True
+    return [*(leaves | besides).values(), *(tensor for tensor in tensors if tensor.grad_fn in first)], True
+
+
+def _behind(nodes: Iterable[Any], stops: Iterable[Any]) -> tuple[dict[int, Tensor], bool]:
+    """Return the leaves that nodes of a graph come from, by ways around others, and whether one of those was met."""
+    found: dict[int, Tensor] = {}
+    stops, met = set(stops), False
     pending, seen = list(nodes), set(nodes)
     while pending:
         node = pending.pop()
         variable = getattr(node, "variable", None)
         if variable is not None:
-            overlap = overlap or id(variable) in targets
-            leaves[id(variable)] = variable
-        for parent, _ in node.next_functions if node is not None else ():
-            overlap = overlap or parent in nodes
-            if parent is not None and parent not in seen:
+            found[id(variable)] = variable
+        for parent, _ in node.next_functions:
+            met = met or parent in stops
+            if parent is not None and parent not in seen and parent not in stops:
                 seen.add(parent)
                 pending.append(parent)
-    return (list(leaves.values()), True) if overlap else (tensors, False)
+    return found, met
 
 
 def find_unknown(value: Tensor, known: Iterable[Tensor]) -> list[Tensor]:

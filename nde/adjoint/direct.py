@@ -34,7 +34,7 @@ class DirectAdjoint(Adjoint):
         axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
         outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
         stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
-        return make_solution(problem, outputs, record, stats)
+        return make_solution(problem, outputs, record, stats, record.carry1)
 
     def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:
         """See `Adjoint.solve_rows`."""

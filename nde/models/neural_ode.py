@@ -4,52 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty
 from nde.solve import solve_ode
-from nde.solvers import Controller, Method, Solution, Stats, find_method
+from nde.solvers import Controller, Method, Solution, find_method
 from nde.solvers.events import Event
 from nde.solvers.structure import State
 
 __all__ = ["NeuralODE", "NeuralODEOutput"]
 
 
-@dataclass(frozen=True)
-class NeuralODEOutput:
-    """What `NeuralODE` returns.
-
-    Attributes:
-        solution: The whole solution, with its steps and their estimates.
-        penalty: Weighted penalty to add to the loss, a 0-d tensor; zero in evaluation mode and without a regularizer.
-    """
-
-    solution: Solution
-    penalty: Tensor
-
-    @property
-    def y1(self) -> State:
-        """State at the end of the span, of the structure of the input."""
-        return self.solution.y1
-
-    @property
-    def ys(self) -> State:
-        """States at the output times, with a leading axis ``T``."""
-        return self.solution.ys
-
-    @property
-    def stats(self) -> Stats:
-        """Cost of the solve."""
-        return self.solution.stats
+class NeuralODEOutput(LayerOutput):
+    """What `NeuralODE` returns."""
 
 
-class NeuralODE(nn.Module):
+class NeuralODE(SolverLayer):
     """A layer ``y(ts[0]) -> y(ts[-1])`` along ``dy/dt = field(t, y, *args)``.
 
     Chen, Rubanova, Bettencourt, Duvenaud (2018), Neural ordinary differential equations.
@@ -88,18 +63,7 @@ class NeuralODE(nn.Module):
         step_ts: Tensor | Sequence[float] = (),
         jump_ts: Tensor | Sequence[float] = (),
     ) -> None:
-        super().__init__()
-        validation.check_field(field)
-        if regularizer is not None and not isinstance(regularizer, Penalty):
-            raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
-        validation.check_controller(controller, find_method(method), zero_tolerance=False)
-        validation.check_limits(max_steps, dt_min, dt_max)
-        validation.check_adjoint(adjoint, ADJOINTS)
-        self.field = field
-        self.regularizer = regularizer
-        # no buffer: a cast of the weights to another precision must not move the times
-        self.ts = ts
-        self.options: dict[str, Any] = {
+        options: dict[str, Any] = {
             "method": method,
             "rtol": rtol,
             "atol": atol,
@@ -116,6 +80,12 @@ class NeuralODE(nn.Module):
             "step_ts": step_ts,
             "jump_ts": jump_ts,
         }
+        super().__init__(ts, regularizer, options)
+        validation.check_field(field)
+        validation.check_controller(controller, find_method(method), zero_tolerance=False)
+        validation.check_limits(max_steps, dt_min, dt_max)
+        validation.check_adjoint(adjoint, ADJOINTS)
+        self.field = field
 
     def forward(
         self, y0: State, ts: Tensor | Sequence[float] | None = None, args: tuple[Any, ...] = ()
@@ -134,11 +104,7 @@ class NeuralODE(nn.Module):
             SolverError: The solve failed and ``throw`` is set.
         """
         solution = self.solve(y0, ts, args)
-        if self.training and self.regularizer is not None:
-            penalty: Tensor = self.regularizer(solution)
-        else:
-            penalty = torch.zeros_like(solution.steps.h.sum())
-        return NeuralODEOutput(solution, penalty)
+        return NeuralODEOutput(solution, self.penalty(solution))
 
     def solve(
         self, y0: State, ts: Tensor | Sequence[float] | None = None, args: tuple[Any, ...] = (), **options: Any
@@ -152,8 +118,3 @@ class NeuralODE(nn.Module):
             options: Options that take precedence, such as ``rtol=1e-9`` or ``method="dopri8"``.
         """
         return solve_ode(self.field, y0, self.ts if ts is None else ts, args, **{**self.options, **options})
-
-    def extra_repr(self) -> str:
-        """Describe the solver in ``repr``."""
-        names = ("method", "rtol", "atol", "adjoint")
-        return ", ".join(f"{name}={self.options[name]!r}" for name in names)

@@ -44,7 +44,6 @@ class VectorField:
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
         self._kept = Keeper()
-        self._time: tuple[float, Tensor] | None = None  # drift and diffusion are asked for the same time
 
     @property
     def functions(self) -> Any:
@@ -117,11 +116,8 @@ class VectorField:
         """Return a time and a flat state as the user's functions see them."""
         if isinstance(t, Tensor):
             time = t.to(dtype=self._time_dtype, device=self._device)
-        elif self._time is not None and self._time[0] == t and _untouched(self._time[1]):
-            time = self._time[1]
         else:
             time = torch.full((), t, dtype=self._time_dtype, device=self._device)
-            self._time = t, time
         shape = self._shape
         return time, self.structure.unflatten(y) if shape is None else y.view(shape)
 
@@ -151,12 +147,6 @@ class Keeper:
             self._copies = share_memory(value, self._first)
             self.trusts, self._first = not self._copies, None
         return value.clone() if self._copies else value
-
-
-def _untouched(time: Tensor) -> bool:
-    """Return whether the user's functions left a time as it was, neither changed nor with a gradient of its own."""
-    # in inference mode, which tensors count no changes, it cannot be known
-    return not time.is_inference() and time._version == 0 and not time.requires_grad
 
 
 def versions_of(*tensors: Tensor) -> tuple[int, ...]:

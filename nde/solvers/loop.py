@@ -88,7 +88,7 @@ def accepted_steps(
     direction = 1.0 if end_time > t else -1.0
     y = problem.y0
     anchor: int | None = 0
-    carry = method.start(field, axis.time(t, anchor), y)
+    carry = method.start(field, axis.time(t, anchor), y) if problem.carry0 is None else problem.carry0
     opening = field.take()
     error_order = method.error_order or 1
     control = problem.controller.begin(error_order)

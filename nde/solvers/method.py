@@ -17,7 +17,7 @@ from nde.solvers.field import VectorField
 from nde.solvers.norms import ErrorNorm, Quotient
 from nde.solvers.rows.buffer import Readings
 
-__all__ = ["Method", "Reversal", "StepCotangents", "StepResult", "StepReverser", "TimeCotangents"]
+__all__ = ["Method", "Reversal", "StepCotangents", "StepResult", "StepReverser", "StepUndoer", "TimeCotangents"]
 
 Scalar = float | Tensor  # a host float, or a 0-d tensor where times are differentiated or traced
 
@@ -121,6 +121,28 @@ class StepReverser(Protocol):
         ...
 
 
+class StepUndoer(Protocol):
+    """Undoes the steps of one solve, from the last to the first, and pulls cotangents back through them.
+
+    It begins with the state and the carry at the end of the solve and needs no others. Gradients of the targets
+    accumulate in ``gradients``, in their order.
+    """
+
+    gradients: list[Tensor | None]
+
+    def pull(self, t: float, h: float, cotangents: StepCotangents) -> tuple[Tensor, TimeCotangents | None]:
+        """Undo the step of size ``h`` from ``t``; return what `StepReverser.pull` does."""
+        ...
+
+    def finish(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return what `StepReverser.finish` does."""
+        ...
+
+    def leave(self) -> Sequence[Tensor | None]:
+        """Return the cotangents of the first carry's tensors, in the place of `finish` where that carry was given."""
+        ...
+
+
 class Method(ABC):
     """A one-step method.
 
@@ -133,6 +155,8 @@ class Method(ABC):
         stability: Length of the stability interval on the negative real axis; None if not known or unbounded.
         carry_is_function_of_state: Whether ``carry`` equals ``start(field, t, y)`` of the step's end, so that a record
             need not store it.
+        reversible: Whether `undo` takes a step back, up to rounding, so that a backward pass needs no stored states.
+            The carry is then a tuple of tensors, or None.
         uses_tapes: Whether its reverser can use the tapes of evaluations that the forward pass kept.
         keeps_step_tapes: Whether the tapes of whole steps serve instead; for methods without a reverser whose carry is
             None or not a function of the state.
@@ -148,6 +172,7 @@ class Method(ABC):
     has_stiffness: bool = False
     stability: float | None = None
     carry_is_function_of_state: bool = True
+    reversible: bool = False
     uses_tapes: bool = False
     keeps_step_tapes: bool = False
     rows: bool = False
@@ -192,5 +217,34 @@ class Method(ABC):
         Args:
             reversal: What is asked for.
             workspace: What `workspace` returned, for the duration of the backward pass.
+        """
+        return None
+
+    def undo(self, field: VectorField, t: Scalar, h: Scalar, y1: Tensor, carry1: Any) -> tuple[Tensor, Any]:
+        """Return the state and the carry, a tuple, at the beginning of a step from ``t``, given those at its end.
+
+        Raises:
+            TypeError: The method is not reversible.
+        """
+        raise TypeError(f"method {self.name!r} is not reversible: its steps cannot be undone.")
+
+    def undoer(
+        self,
+        reversal: Reversal,
+        t1: float,
+        y1: Tensor,
+        carry1: Any,
+        at_carry1: Sequence[Tensor | None] | None,
+    ) -> StepUndoer | None:
+        """Return a way to undo steps and to pull cotangents through them that shares evaluations, or None.
+
+        Without one, each step is undone and then replayed by autograd; this is for speed alone.
+
+        Args:
+            reversal: What is asked for.
+            t1: End of the last step.
+            y1: State there.
+            carry1: Carry there, a tuple of tensors.
+            at_carry1: Their cotangents; None if they have none.
         """
         return None

@@ -36,6 +36,8 @@ class Problem:
         norm: Norm of a state of scaled errors, a 0-d tensor; None for the root mean square.
         lands: Whether steps end on every output time.
         snap: Moves the end of a step, ``(t, t1) -> t1``, where some times are cheaper than others; None to leave it.
+        carry0: What the first step is given in the place of `Method.start`, on the user's tape; None for that. The
+            adjoints that differentiate it are "direct" and "reversible".
     """
 
     field: VectorField
@@ -54,6 +56,7 @@ class Problem:
     norm: Callable[[Any], Tensor] | None = None
     lands: bool = False
     snap: Callable[[float, float], float] | None = None
+    carry0: Any = None
 
     def error_norm(self) -> ErrorNorm:
         """Return the norm of error estimates."""

@@ -66,10 +66,12 @@ class Record:
     Attributes:
         steps: The accepted steps; their states are kept if the record was made for a replay.
         progress: Counts, status and failure.
+        carry1: Carry at the end of the last step, of methods that are reversible; None without a step.
     """
 
     steps: list[RecordedStep] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
+    carry1: Any = None
 
 
 class _Collector:
@@ -80,6 +82,7 @@ class _Collector:
         self.norm = norm
         self.rows = OutputRows(problem, axis)
         self.y1 = problem.y0
+        self.carry1: Any = None
         self.ratios: list[Tensor | float] = []
         self.stiffness: list[Tensor | float] = []
         self.local_errors: list[Tensor] = []
@@ -94,6 +97,8 @@ class _Collector:
             # a copy, because the step's own may lie in scratch memory
             self.local_errors.append(self.norm.local_error(result.errors, step.y, result.y1).clone())
         self.y1 = result.y1
+        if self.problem.method.reversible:
+            self.carry1 = result.carry
         return self.rows.read(step)
 
     def outputs(self) -> SolveOutputs:
@@ -165,15 +170,15 @@ def _run(
         )
         for step in accepted_steps(problem, norm, axis, progress, workspace)
     ]
-    return collector.outputs(), Record(steps, progress)
+    return collector.outputs(), Record(steps, progress, collector.carry1)
 
 
-def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> SolveOutputs:
-    """Take recorded steps again on the tape and return their outputs."""
+def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> tuple[SolveOutputs, Any]:
+    """Take recorded steps again on the tape and return their outputs, and the last carry where `Record` has it."""
     method, vector_field = problem.method, problem.field
     norm = problem.error_norm()
     collector = _Collector(problem, axis, norm)
-    y, carry = problem.y0, None
+    y, carry = problem.y0, problem.carry0
     for step in steps:
         t, h = axis.time(step.t, step.start), axis.size(step.t, step.start, step.t1, step.end)
         if carry is None:
@@ -182,11 +187,21 @@ def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> 
         measured = norm.measure(y, result.y1, result.errors, result.stiffness)
         collector.read(AcceptedStep(step.t, step.t1, step.h, step.start, step.end, y, carry, result, measured))
         y, carry = result.y1, result.carry
-    return collector.outputs()
+    return collector.outputs(), collector.carry1
 
 
-def make_solution(problem: Problem, outputs: SolveOutputs, record: Record, stats: Stats) -> Solution:
-    """Return the user's view of a record."""
+def make_solution(
+    problem: Problem, outputs: SolveOutputs, record: Record, stats: Stats, carry1: Any = None
+) -> Solution:
+    """Return the user's view of a record.
+
+    Args:
+        problem: The problem.
+        outputs: The outputs of the solve.
+        record: Its steps.
+        stats: Their cost.
+        carry1: The record's ``carry1`` where it is differentiable as the outputs are; None otherwise.
+    """
     structure, method = problem.structure, problem.method
     steps = Steps(
         t=outputs.y1.new_tensor([step.t for step in record.steps]),
@@ -207,5 +222,6 @@ def make_solution(problem: Problem, outputs: SolveOutputs, record: Record, stats
         stats=stats,
         status=record.progress.status,
         failure=record.progress.failure,
+        carry1=problem.carry0 if carry1 is None else carry1,
         accuracy=1 / size if (size := record.progress.size_of_state) > 0 else math.inf,
     )

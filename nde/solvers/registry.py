@@ -10,6 +10,7 @@ from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.explicit import ExplicitRungeKutta
 from nde.solvers.implicit import ImplicitRungeKutta
 from nde.solvers.method import Method
+from nde.solvers.reversible import ReversibleHeunODE
 from nde.solvers.tableaus import implicit
 
 __all__ = ["find_method", "method_names", "register_method", "suggestion"]
@@ -98,5 +99,6 @@ for _name, _implicit_tableau in (
 ):
     register_method(ImplicitRungeKutta(_name, _implicit_tableau))
 
+register_method(ReversibleHeunODE())
 register_method(ExplicitAdams())
 register_method(ImplicitAdams())

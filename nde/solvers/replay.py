@@ -13,7 +13,7 @@ from nde.solvers.norms import Quotient
 from nde.solvers.step_tapes import StepGraph, detached
 from nde.solvers.tape import StepTape
 
-__all__ = ["AutogradReverser", "accumulate"]
+__all__ = ["AutogradReverser", "AutogradUndoer", "accumulate"]
 
 
 def accumulate(totals: list[Tensor | None], parts: Sequence[Tensor | None]) -> None:
@@ -33,13 +33,21 @@ class AutogradReverser:
 
     A carry that is a function of the state is computed again from it, inside the tape of the step that uses it; any
     other carry is a leaf whose cotangent is handed to the step before.
+
+    Args:
+        method: The method.
+        reversal: What is asked for.
+        at_carry1: Cotangents of the last carry's tensors; None if they have none.
+
+    Attributes:
+        carry_cotangent: Cotangents of the tensors of the carry at the beginning of the last step that was pulled.
     """
 
-    def __init__(self, method: Method, reversal: Reversal) -> None:
+    def __init__(self, method: Method, reversal: Reversal, at_carry1: list[Tensor | None] | None = None) -> None:
         self.method = method
         self.reversal = reversal
         self.gradients: list[Tensor | None] = [None] * len(reversal.targets)
-        self._carry_cotangent: list[Tensor | None] | None = None
+        self.carry_cotangent = at_carry1
         self._first: tuple[float, Tensor] | None = None
 
     def pull(
@@ -83,8 +91,8 @@ class AutogradReverser:
             if cotangents.outputs is not None:
                 inner = method.interpolate(field, time, size, state, result, thetas)
                 pairs.append((inner, cotangents.outputs))
-            if self._carry_cotangent is not None:
-                pairs.extend(zip(_tensors(result.carry), self._carry_cotangent, strict=True))
+            if self.carry_cotangent is not None:
+                pairs.extend(zip(_tensors(result.carry), self.carry_cotangent, strict=True))
         used = [(out, cot) for out, cot in pairs if out is not None and cot is not None and out.requires_grad]
         times = [time, size, *thetas] if self.reversal.with_times else []
         inputs = [state, *carry_leaves, *times, *self.reversal.targets]
@@ -96,7 +104,7 @@ class AutogradReverser:
             retain_graph=self.reversal.through,
         )
         kept = 1 + len(carry_leaves)
-        self._carry_cotangent = list(grads[1:kept]) if carry_leaves else None
+        self.carry_cotangent = list(grads[1:kept]) if carry_leaves else None
         self._first = (t, state.detach())
         accumulate(self.gradients, grads[kept + len(times) :])
         state_cotangent = torch.zeros_like(y) if grads[0] is None else grads[0]
@@ -108,14 +116,14 @@ class AutogradReverser:
 
     def finish(self) -> tuple[Tensor | None, Tensor | None]:
         """See `StepReverser.finish`."""
-        if self._carry_cotangent is None or self._first is None:
+        if self.carry_cotangent is None or self._first is None:
             return None, None
         t, y = self._first
         with torch.enable_grad():
             state = y.detach().requires_grad_()
             time = _leaf(t, y)
             carry = _tensors(self.method.start(self.reversal.field, time, state))
-        used = [(c, g) for c, g in zip(carry, self._carry_cotangent, strict=True) if g is not None and c.requires_grad]
+        used = [(c, g) for c, g in zip(carry, self.carry_cotangent, strict=True) if g is not None and c.requires_grad]
         if not used:
             return None, None
         grads = torch.autograd.grad(
@@ -127,6 +135,40 @@ class AutogradReverser:
         )
         accumulate(self.gradients, grads[2:])
         return grads[0], grads[1]
+
+
+class AutogradUndoer:
+    """Undoes each step off the tape, then replays it on the tape; see `nde.solvers.method.StepUndoer`.
+
+    Args:
+        method: A reversible method.
+        reversal: What is asked for.
+        y1: State at the end of the last step.
+        carry1: Carry there, a tuple.
+        at_carry1: Cotangents of its tensors; None if they have none.
+    """
+
+    def __init__(
+        self, method: Method, reversal: Reversal, y1: Tensor, carry1: Any, at_carry1: Sequence[Tensor | None] | None
+    ) -> None:
+        self._reverser = AutogradReverser(method, reversal, None if at_carry1 is None else list(at_carry1))
+        self._end = y1, carry1 or None
+        self.gradients = self._reverser.gradients
+
+    def pull(self, t: float, h: float, cotangents: StepCotangents) -> tuple[Tensor, TimeCotangents | None]:
+        """See `StepUndoer.pull`."""
+        reverser, (y1, carry1) = self._reverser, self._end
+        with torch.no_grad():
+            self._end = y, carry = reverser.method.undo(reverser.reversal.field, t, h, y1, carry1)
+        return reverser.pull(t, h, y, y1, carry, cotangents, None)
+
+    def finish(self) -> tuple[Tensor | None, Tensor | None]:
+        """See `StepUndoer.finish`."""
+        return self._reverser.finish()
+
+    def leave(self) -> Sequence[Tensor | None]:
+        """See `StepUndoer.leave`."""
+        return self._reverser.carry_cotangent or []
 
 
 def _leaf(value: float, like: Tensor) -> Tensor:

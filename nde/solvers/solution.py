@@ -103,6 +103,9 @@ class Solution:
         status: How it ended.
         failure: Where it failed; None on success.
         accuracy: Relative accuracy that the tolerances ask for at ``y0``; infinite where the first step was given.
+        carry1: What a reversible method carries along beside the state, at ``t1``, as flat tensors; differentiable. A
+            solve that is given it as ``carry0`` goes on as if there had been no break. None with other methods, and
+            where the gradients are those of ``adjoint="discrete"``.
     """
 
     def __init__(
@@ -116,6 +119,7 @@ class Solution:
         status: Status,
         failure: Failure | None,
         accuracy: float,
+        carry1: Any = None,
     ) -> None:
         self.ts = ts
         self.t1 = t1
@@ -124,6 +128,7 @@ class Solution:
         self.status = status
         self.failure = failure
         self.accuracy = accuracy
+        self.carry1 = carry1
         self._rows = rows
         self._recorded = torch.is_grad_enabled() or transforms_active()
         self._structure = structure

@@ -243,6 +243,20 @@ def two_arguments_one_computed_from_the_other():
     return (lambda t, y, a, b: torch.sin(a * y) * b), (h, h.exp()), [w]
 
 
+def two_computed_from_a_third_one_of_them_by_another_way():
+    # the first two come from h, which is not held; the last comes from the first, and from w around it
+    w = weight()
+    h = w.sin()
+    a, b = h.exp(), h.cos()
+    return (lambda t, y, *held: torch.sin(held[0] * y) * held[1] + held[2]), (a, b, a * w), [w]
+
+
+def computed_from_another_and_from_a_leaf_of_its_own():
+    w, u = weight(), weight()
+    h = w.sin()
+    return (lambda t, y, a, b: torch.sin(a * y) * b), (h, h * u), [w, u]
+
+
 def unused_parameters():
     net, w = Net(size=2), weight()
     net.spare = nn.Linear(3, 3)
@@ -279,5 +293,7 @@ CASES = [
     tensor_and_what_was_computed_from_it,
     tensor_and_what_was_computed_from_it_with_saved_values,
     two_arguments_one_computed_from_the_other,
+    two_computed_from_a_third_one_of_them_by_another_way,
+    computed_from_another_and_from_a_leaf_of_its_own,
     unused_parameters,
 ]

@@ -178,3 +178,27 @@ def test_a_field_may_solve_another_equation_of_the_same_shape_and_method() -> No
         torch.testing.assert_close(
             other, found[0], rtol=1e-9, atol=0
         )  # sums in another order, and digits that the error loses
+
+
+def test_what_was_computed_before_the_first_held_tensor_is_passed_once() -> None:
+    passes = []
+
+    class Counted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, value):
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx, cotangent):
+            passes.append(1)
+            return cotangent
+
+    w = weight()
+    held = Counted.apply(w)
+    derived = held.exp()  # as a spline's derivatives are computed from its coefficients
+    solution = nde.solve_ode(
+        lambda t, y: torch.sin(held * y) * derived, double(0.5), (0.0, 1.0), controller=nde.FixedStep(0.1)
+    )
+    solution.y1.sum().backward()
+    assert len(passes) == 1
+    assert float(w.grad) != 0

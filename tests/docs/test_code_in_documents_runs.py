@@ -80,3 +80,14 @@ def test_the_import_for_users_of_torchdiffeq_works():
     names = {}
     exec(block, names)
     assert callable(names["odeint"])
+
+
+def test_the_blocks_on_stochastic_equations_run_one_after_the_other():
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/stochastic.md"):
+        exec(block, names)
+    assert names["solution"].ys.shape == (3, 256, 3)
+    assert torch.isfinite(names["slope"].grad)
+    assert all(parameter.grad is not None for parameter in names["drift"].parameters())
+    assert names["positions"].shape == (500, 1)

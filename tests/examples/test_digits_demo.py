@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from examples import digits, digits_measure
+from examples.common import Stopped
 from examples.digits_model import CONFIGS, TABLE, UNREGULARISED, Classifier, load_digits
-from examples.digits_training import Job, Stopped
+from examples.digits_training import Job
 
 ANNEALED = next(name for name in CONFIGS if name.startswith("GlobalError,"))
 PLOTS = ("accuracy-against-evaluations.png", "training.png", "along-the-solution.png")

@@ -27,7 +27,7 @@ class Model(nn.Module):
 
     def forward(self, y0):
         out = self.flow(self.scale * y0)
-        return out.y1 if isinstance(out, nde.NeuralODEOutput) else out
+        return out if isinstance(out, torch.Tensor) else out.y1
 
 
 class Legacy(nn.Module):
@@ -39,6 +39,21 @@ class Legacy(nn.Module):
 
     def forward(self, y0):
         return odeint_adjoint(self.field, y0, double(0.0, 1.0))[-1]
+
+
+class Noisy(nn.Module):
+    """A stochastic layer whose samples meet the same noise in one process as in two."""
+
+    def __init__(self, field: nn.Module) -> None:
+        super().__init__()
+        self.field = field
+        self.layer = nde.NeuralSDE(field, Net(size=2, seed=1), controller=nde.FixedStep(0.25))
+
+    def forward(self, y0):
+        path = nde.BrownianPath(0.0, 1.0, (6, 2), seed=0, levy_area="space-time", dtype=torch.float64)
+        if dist.is_initialized():
+            path = path.rows(torch.arange(6).chunk(WORLD)[dist.get_rank()])
+        return self.layer(y0, path=path)
 
 
 def layer(adjoint: str, **options) -> Callable[[nn.Module], nn.Module]:
@@ -53,6 +68,7 @@ CASES = {
     "direct": (layer("direct"), 1e-12),
     "backsolve": (layer("backsolve"), 1e-12),
     "per sample": (layer("discrete", per_sample=True, controller=None), 1e-12),
+    "stochastic": (Noisy, 1e-12),
     # the steps of a half of the batch are others than those of all of it: a tolerance of 1e-7
     "odeint_adjoint": (Legacy, 1e-6),
 }

@@ -4,8 +4,8 @@ Signatures, defaults, options and error types are those of its main branch after
 gradients are nde's own. What differs is listed in the documentation.
 """
 
+from nde.compat.errors import LegacySolverError
 from nde.compat.torchdiffeq.adjoint import odeint_adjoint
-from nde.compat.torchdiffeq.errors import LegacySolverError
 from nde.compat.torchdiffeq.methods import SOLVERS
 from nde.compat.torchdiffeq.odeint import odeint, odeint_dense, odeint_event
 

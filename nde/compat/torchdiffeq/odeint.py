@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nde.adjoint import Adjoint
+from nde.compat.errors import translated
 from nde.compat.torchdiffeq.callbacks import find_callbacks, observed
-from nde.compat.torchdiffeq.errors import translated
 from nde.compat.torchdiffeq.methods import find_legacy_method
 from nde.compat.torchdiffeq.options import solver_arguments
 from nde.compat.torchdiffeq.scipy_solver import solve_with_scipy

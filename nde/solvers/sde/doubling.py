@@ -55,6 +55,7 @@ class StepDoubling(SDEMethod):
         self.weak_order = method.weak_order
         self.levy_area = method.levy_area
         self.source = method.source
+        self.by_products = method.by_products
         self.rows, self.stages_inside = method.rows, method.stages_inside
         self.carry_is_function_of_state = method.carry_is_function_of_state
 

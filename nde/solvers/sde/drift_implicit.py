@@ -101,7 +101,7 @@ class ImplicitMilstein(_DriftImplicit):
         ValueError: It is out of range.
     """
 
-    strong_orders: ClassVar[Mapping[str, float]] = Milstein.strong_orders
+    strong_orders: ClassVar[Mapping[str, float]] = Milstein("ito").strong_orders
     source = "Kloeden, Platen (1992), 12.2; Higham (2000), SIAM J. Numer. Anal. 38"
 
     def __init__(self, theta: float = 1.0) -> None:

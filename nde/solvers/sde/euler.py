@@ -28,5 +28,5 @@ class EulerMaruyama(SDEMethod):
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
         diffusion, noise = field.diffusion(t, y), field.increment(t, h).w
-        y1 = field.plus_product(plus(y, field(t, y), size_of(h, y)), diffusion, noise)
+        y1 = plus(field.plus_product(y, diffusion, noise), field(t, y), size_of(h, y))
         return StepResult(y1, None, None, None, None)

@@ -144,7 +144,7 @@ class SDEField(VectorField):
         elif shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
             value = value.reshape(-1)
         else:
-            value = self.structure.flatten(value, "the value of diffusion(t, y)")
+            value = self.structure.flatten(value, describe_diffusion(value, shape))
         if versions is not None:
             check_unwritten(versions, versions_of(y), "diffusion")
             self.structure.check_device(value, "the value of diffusion(t, y)")
@@ -165,6 +165,13 @@ class SDEField(VectorField):
         if self.channels is None:
             return torch.addcmul(y, diffusion, noise, value=factor)
         return torch.add(y, self.product(diffusion, noise), alpha=factor)
+
+
+def describe_diffusion(value: Any, shape: tuple[int, ...] | None) -> str:
+    """Return what messages call a diagonal diffusion's value; of a matrix, with what would take it."""
+    matrix = shape is not None and isinstance(value, Tensor) and tuple(value.shape[:-1]) == tuple(shape)
+    hint = ' (for a matrix, pass noise="general", "commutative", "additive" or "scalar")' if matrix else ""
+    return f"the value of diffusion(t, y){hint}"
 
 
 def product(diffusion: Tensor, noise: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ class SDEMethod(Method):
         levy_area: What it asks of a path besides increments: "none", "space-time", "space-time-time", "davie" or
             "foster" (each of these two serves for the other).
         stages_inside: Whether drift and diffusion are evaluated at times of the step alone.
+        by_products: Whether a step uses the diffusion as nothing but an argument of `SDEField.product` and
+            `SDEField.plus_product`, so that it also solves equations whose diffusion is known by its products alone, as
+            the adjoint equation is.
     """
 
     calculus: str
@@ -42,6 +45,7 @@ class SDEMethod(Method):
     levy_area: str = "none"
     stages_inside: bool = True
     keeps_step_tapes = True
+    by_products: bool = False
     order = 1  # of the method as one for ordinary equations, which nothing here reads: see strong_orders
 
     def __repr__(self) -> str:

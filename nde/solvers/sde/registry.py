@@ -58,7 +58,7 @@ def default_method(calculus: str, noise: str) -> str:
         return "sosra2"
     if calculus == "stratonovich":
         return "heun"
-    return "sosri2" if noise in ("diagonal", "scalar") else "euler"
+    return {"general": "euler", "commutative": "milstein"}.get(noise, "sosri2")
 
 
 def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMethod:
@@ -68,24 +68,28 @@ def find_sde_method(method: str | SDEMethod, calculus: str, noise: str) -> SDEMe
         TypeError: The argument is neither a name nor a method.
         ValueError: No method has this name, or it does not fit the calculus or the kind of noise.
     """
-    usable = sde_method_names(calculus, noise)
-    fitting = f"Methods for calculus={calculus!r} and noise={noise!r}: {', '.join(usable)}."
+
+    def fitting() -> str:
+        usable = ", ".join(sde_method_names(calculus, noise))
+        return f"Methods for calculus={calculus!r} and noise={noise!r}: {usable}."
+
     if isinstance(method, str):
-        names = sde_method_names()
-        if method not in names:
-            raise ValueError(f"method={method!r} is not known.{suggestion(method, names)} {fitting}")
         if (method, calculus) not in _METHODS:
-            raise ValueError(f"method={method!r} does not converge to the {calculus} solution. {fitting}")
+            names = sde_method_names()
+            if method not in names:
+                raise ValueError(f"method={method!r} is not known.{suggestion(method, names)} {fitting()}")
+            raise ValueError(f"method={method!r} does not converge to the {calculus} solution. {fitting()}")
         method = _METHODS[method, calculus]
     if not isinstance(method, SDEMethod):
         raise TypeError(f"method must be a name or an SDEMethod, but is a {type(method).__name__}.")
     method = method.fitted(calculus, noise)
     if method.calculus != calculus:
         raise ValueError(
-            f"method={method.name!r} converges to the {method.calculus} solution, but calculus={calculus!r}. {fitting}"
+            f"method={method.name!r} converges to the {method.calculus} solution, but calculus={calculus!r}. "
+            f"{fitting()}"
         )
     if noise not in method.strong_orders:
-        raise ValueError(f"method={method.name!r} does not take noise={noise!r}. {fitting}")
+        raise ValueError(f"method={method.name!r} does not take noise={noise!r}. {fitting()}")
     return method
 
 

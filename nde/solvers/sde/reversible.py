@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nde.solvers.field import VectorField
 from nde.solvers.method import Scalar, StepResult
+from nde.solvers.reversible import Change, ReversiblePair
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import plus, size_of
@@ -16,7 +17,7 @@ from nde.solvers.sde.sizes import plus, size_of
 __all__ = ["ReversibleHeun"]
 
 
-class ReversibleHeun(SDEMethod):
+class ReversibleHeun(ReversiblePair, SDEMethod):
     """A second state ``z`` is carried along, at which drift and diffusion are evaluated once per step.
 
     ``z1 = 2 y - z + f(z) h + g(z) dW``, ``y1 = y + (f(z) + f(z1)) h / 2 + (g(z) + g(z1)) dW / 2``.
@@ -28,28 +29,23 @@ class ReversibleHeun(SDEMethod):
     weak_order = 1.0
     error_order = 1
     rows = True
-    carry_is_function_of_state = False
+    by_products = True
     source = "Kidger, Foster, Li, Lyons (2021), Efficient and accurate gradients for neural SDEs, algorithm 1"
 
-    def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
-        """Return ``z``, the drift and the diffusion at it.
+    def evaluate(self, field: VectorField, t: Scalar, z: Tensor) -> tuple[Any, ...]:
+        """Return the drift and the diffusion.
 
         Raises:
             TypeError: The field has no diffusion.
         """
-        return y, field(t, y), self.stochastic(field).diffusion(t, y)
+        return field(t, z), self.stochastic(field).diffusion(t, z)
 
-    def slope(self, field: VectorField, t: Scalar, y: Tensor, carry: Any) -> Tensor:
-        """Return the drift of the carry."""
-        drift: Tensor = carry[1]
-        return drift
+    def change(self, field: VectorField, t: Scalar, h: Scalar) -> Change:
+        """Return what makes ``f h + g dW`` of a drift and a diffusion."""
+        field = self.stochastic(field)
+        noise = field.increment(t, h).w
+        return lambda values: plus(field.product(values[1], noise), values[0], size_of(h, values[0]))
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
-        z, drift, diffusion = carry
-        size, noise = size_of(h, y), field.increment(t, h).w
-        z1 = plus(2 * y - z, drift, size) + field.product(diffusion, noise)
-        drift1, diffusion1 = field(t + h, z1), field.diffusion(t + h, z1)
-        y1 = plus(y, drift + drift1, 0.5 * size) + field.product(diffusion + diffusion1, 0.5 * noise)
-        change = plus(field.product(diffusion1 - diffusion, 0.5 * noise), drift1 - drift, 0.5 * size)
-        return StepResult(y1, (z1, drift1, diffusion1), change.unsqueeze(0), None, None)
+        return self.advance(field, t, h, y, carry)

@@ -36,6 +36,7 @@ class SplittingRungeKutta(SDEMethod):
 
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
     levy_area = "space-time"
+    by_products = True
     rows = True
 
     def __init__(self, name: str, tableau: SplittingTableau, calculus: str = "stratonovich") -> None:

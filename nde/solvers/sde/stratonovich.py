@@ -28,18 +28,19 @@ class StratonovichRungeKutta(SDEMethod):
 
     Args:
         name: Name of the method.
-        tableau: Coefficients of a method of order 2.
+        tableau: Coefficients of a method of order 2; without embedded ones, steps cost less and have no error estimate.
     """
 
     calculus = "stratonovich"
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
     weak_order = 1.0
-    error_order = 1
     rows = True
+    by_products = True
 
     def __init__(self, name: str, tableau: ButcherTableau) -> None:
         self.name = name
         self.tableau = tableau
+        self.error_order = 1 if tableau.errors else None
         self.source = f"{tableau.source}; Ruemelin (1982), SIAM J. Numer. Anal. 19"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
@@ -50,7 +51,7 @@ class StratonovichRungeKutta(SDEMethod):
         for c, row in zip(tableau.c[1:], tableau.a, strict=True):
             argument = y + weighted_sum(row, stages)
             stages.append(_change(field, t + c * h, size, argument, noise))
-        errors = torch.stack([weighted_sum(row, stages) for row in tableau.errors])
+        errors = torch.stack([weighted_sum(row, stages) for row in tableau.errors]) if tableau.errors else None
         return StepResult(y + weighted_sum(tableau.b, stages), None, errors, None, None)
 
 
@@ -62,6 +63,7 @@ class EulerHeun(SDEMethod):
     strong_orders: ClassVar[Mapping[str, float]] = _ORDERS
     weak_order = 1.0
     rows = True
+    by_products = True
     source = "Gard (1988), Introduction to stochastic differential equations; Roberts (2012), arXiv:1210.0933"
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:

@@ -161,7 +161,7 @@ def test_shapes_and_dtypes_that_do_not_fit_are_named(options, kind, message, per
         ({"events": nde.Event(lambda t, y: y > 0)}, TypeError, "returned a truth value"),
         ({"jump_ts": (0.5, math.nan)}, ValueError, "jump_ts must be finite"),
         ({"jump_ts": (0.5,), "step_ts": (0.5,)}, ValueError, "must not share a time"),
-        ({"per_sample": True, "adjoint": "backsolve"}, ValueError, 'adjoint="backsolve" solves the adjoint'),
+        ({"per_sample": True, "adjoint": "backsolve"}, ValueError, 'adjoint="backsolve" of a stochastic equation'),
     ],
 )  # fmt: skip
 def test_wrong_arguments_of_solves_by_rows_are_named(options, kind, message) -> None:

@@ -154,7 +154,6 @@ def test_a_limit_of_steps_ends_the_solve() -> None:
         ({"throw": 1}, TypeError, "throw must be True or False"),
         ({"local_errors": "yes"}, TypeError, "local_errors must be True or False"),
         ({"args": 3}, TypeError, "args must be a tuple"),
-        ({"adjoint": "backsolve"}, ValueError, 'adjoint="backsolve" solves the adjoint of ordinary equations alone'),
         ({"adjoint": "backward"}, ValueError, "adjoint='backward' is not known"),
     ],
 )

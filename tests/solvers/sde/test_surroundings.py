@@ -11,7 +11,7 @@ Y0 = torch.linspace(0.2, 1.0, 6, dtype=torch.float64).reshape(2, 3)
 MATRIX = torch.tensor([[0.4, -0.3], [0.2, 0.5], [-0.6, 0.1]], dtype=torch.float64)
 # with derivatives of the diffusion in their steps
 DERIVATIVES = [("ito", "diagonal", "milstein"), ("ito", "scalar", "milstein"), ("ito", "diagonal", "implicit_milstein")]
-DERIVATIVES += [("stratonovich", "general", "log_ode")]
+DERIVATIVES += [("ito", "commutative", "milstein"), ("stratonovich", "general", "log_ode")]
 
 
 def drift(t, y, p):
@@ -20,7 +20,7 @@ def drift(t, y, p):
 
 def diffusion_of(noise):
     def diffusion(t, y, p):
-        if noise == "general":
+        if noise in ("commutative", "general"):
             return torch.stack([p * y.sin(), y.roll(1, -1)], -1)
         return p * y.cos() if noise == "diagonal" else (p * y.cos()).unsqueeze(-1)
 

@@ -1,4 +1,4 @@
-"""Failures as code written for torchdiffeq expects them."""
+"""Failures as code written for other packages expects them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["LegacySolverError", "translated"]
 
 
 class LegacySolverError(SolverError, AssertionError):
-    """A failed solve: an `nde.SolverError`, and the AssertionError that torchdiffeq raises."""
+    """A failed solve: an `nde.SolverError`, and the AssertionError that torchdiffeq and torchsde raise."""
 
 
 def translated(error: SolverError) -> LegacySolverError:

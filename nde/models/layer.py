@@ -1,0 +1,86 @@
+"""What the layers that solve an equation share: options of the solve, a penalty in training mode, and their output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nde.regularize import Penalty
+from nde.solvers import Solution, Stats
+from nde.solvers.structure import State
+
+__all__ = ["LayerOutput", "SolverLayer", "check_size"]
+
+
+@dataclass(frozen=True)
+class LayerOutput:
+    """A solution and the penalty on it.
+
+    Attributes:
+        solution: The whole solution, with its steps and their estimates.
+        penalty: Weighted penalty to add to the loss, a 0-d tensor; zero in evaluation mode and without a regularizer.
+    """
+
+    solution: Solution
+    penalty: Tensor
+
+    @property
+    def y1(self) -> State:
+        """State at the end of the span, of the structure of the input."""
+        return self.solution.y1
+
+    @property
+    def ys(self) -> State:
+        """States at the output times, with a leading axis ``T``."""
+        return self.solution.ys
+
+    @property
+    def stats(self) -> Stats:
+        """Cost of the solve."""
+        return self.solution.stats
+
+
+class SolverLayer(nn.Module):
+    """A module that solves an equation with the options that it was built with.
+
+    Args:
+        ts: Output times, shape ``(T,)``; those of a call take precedence.
+        regularizer: Penalty on the cost of the solve, applied in training mode.
+        options: Keywords of the solve.
+
+    Raises:
+        TypeError: The regularizer is no penalty.
+    """
+
+    def __init__(self, ts: Tensor | Sequence[float], regularizer: Penalty | None, options: dict[str, Any]) -> None:
+        super().__init__()
+        if regularizer is not None and not isinstance(regularizer, Penalty):
+            raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
+        self.regularizer = regularizer
+        # no buffer: a cast of the weights to another precision must not move the times
+        self.ts = ts
+        self.options = options
+
+    def penalty(self, solution: Solution) -> Tensor:
+        """Return the weighted penalty on a solution, a 0-d tensor; zero in evaluation mode."""
+        if self.training and self.regularizer is not None:
+            penalty: Tensor = self.regularizer(solution)
+            return penalty
+        return torch.zeros_like(solution.steps.h.sum())
+
+    def extra_repr(self) -> str:
+        """Describe the solver in ``repr``."""
+        names = ("noise", "calculus", "method", "rtol", "atol", "adjoint")
+        return ", ".join(f"{name}={self.options[name]!r}" for name in names if name in self.options)
+
+
+def check_size(value: Any, name: str) -> None:
+    """Raise unless a size is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, but is {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, but is {value}.")
