@@ -121,7 +121,7 @@ def solve_langevin(
         raise ValueError(
             f"ts must be increasing, but goes from {times[0]:.10g} to {times[-1]:.10g}: friction cannot be undone."
         )
-    walk = (times[0], times[-1]) if control.adaptive else None
+    walk = [(times[0], times[-1])] if control.adaptive else None
     grid, area = cells(times, control), chosen.area("langevin")
     used = path_of_solve(path, seed, tuple(x0.shape), grid, walk, chosen.name, area, structure)
     problem = Problem(

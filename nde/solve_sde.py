@@ -155,9 +155,9 @@ def solve_sde(
     _check_direction(spans, calculus)
     layout = RowLayout(structure, None, structure) if rows is None else rows.layout
     channels = noise_channels(diffusion, layout, y0, [begin for begin, _ in spans], args, noise)
-    walk = spans[0] if rows is None and control.adaptive else None
-    area = chosen.area(noise)
-    used = path_of_solve(path, seed, path_shape(layout, channels), grid, walk, chosen.name, area, structure)
+    walk = spans if control.adaptive else None
+    shape, area, by_rows = path_shape(layout, channels), chosen.area(noise), layout.samples is not None
+    used = path_of_solve(path, seed, shape, grid, walk, chosen.name, area, structure, by_rows)
     flat = structure.flatten(y0, "y0").clone()
     _check_carry(carry0, chosen, flat, rows is not None)
     if rows is not None:

@@ -2,6 +2,7 @@
 
 from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.brownian.path import BrownianPath
+from nde.solvers.brownian.row_walk import RowWalk
 from nde.solvers.brownian.walk import BrownianWalk
 
-__all__ = ["BrownianIncrement", "BrownianPath", "BrownianWalk"]
+__all__ = ["BrownianIncrement", "BrownianPath", "BrownianWalk", "RowWalk"]

@@ -19,20 +19,20 @@ from torch import Tensor
 
 from nde.solvers.brownian.areas import area_keys, levy_area
 from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement, join, join_weights, turned
+from nde.solvers.brownian.cut import VARIANCES, cut_weights
 from nde.solvers.brownian.keys import mix_host, node_keys, seed_key, signed
 from nde.solvers.brownian.normals import Normals
 from nde.solvers.transforms import constants
 
 __all__ = ["BrownianWalk"]
 
-_VARIANCES = (1.0, 1 / 12, 1 / 720)
 # numbers drawn at once: small increments cost more calls than numbers
 _BLOCK = 1 << 14
 _MOST_AT_ONCE = 32
 _BLOCKS_KEPT = 2
-_PIECES_KEPT = 4
-# Of a piece that is cut, whose part is cut, and so on, every so many generations are kept: the way back is short.
-_GENERATIONS = 32
+_PIECES_KEPT = 20
+# a piece that is as many times cut keeps its numbers, so that its parts are found without drawing all before it
+_CUTS_KEPT = 16
 _BITS = 52  # of a time's place in the span
 _COMPONENTS = 4  # numbers of a draw are told apart by their place: room for three
 
@@ -45,16 +45,16 @@ class _Piece:
         first, last: Its ends, in quanta.
         draw: Number of the draw that it takes its normals from; None where it is joined from others.
         of: The pieces that it is made of: those that it joins, or the one that it is a part of.
+        cuts: How many cuts one inside the other have led to it.
         values: Its numbers, shape ``(count, rows, columns)``, while they are kept.
-        generation: How many cuts it is away from a piece that was drawn as a whole.
     """
 
     first: int
     last: int
     draw: int | None
     of: tuple[_Piece, ...] = ()
+    cuts: int = 0
     values: Tensor | None = field(default=None)
-    generation: int = 0
 
 
 class BrownianWalk:
@@ -95,19 +95,22 @@ class BrownianWalk:
         span = abs(t1 - t0)
         self._quantum = math.copysign(max(span * 2.0**-_BITS, 8 * math.ulp(max(abs(t0), abs(t1)))), t1 - t0)
         rows, columns = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-        self._normals = Normals(rows, columns, None, dtype, device)
+        with constants():
+            self._normals = Normals(rows, columns, None, dtype, device)
         self._key = signed(seed_key(seed))
         self._at_once = max(min(_BLOCK // max(self._count * rows * columns, 1), _MOST_AT_ONCE), 1)
         self._blocks: dict[int, Tensor] = {}
         self._draws = 0
         self._knots = [0]  # ends of pieces, in quanta; piece i lies between knots i and i + 1
+        self._numbers = {0: 0}  # of the knots, as they were made: rounding of their times leaves these alone
         self._pieces: list[_Piece] = []
         self._asked: dict[tuple[int, int], _Piece] = {}
         self._recent: deque[_Piece] = deque()
         if levy_area in ("davie", "foster"):
             m = shape[-1]
             width = math.prod(shape[1:-1]) * m * (m - 1) // 2
-            self._area_normals = Normals(rows, width, None, dtype, device)
+            with constants():
+                self._area_normals = Normals(rows, width, None, dtype, device)
             self._area_key = mix_host(self._key + 1)
 
     def __call__(self, s: float, t: float) -> BrownianIncrement:
@@ -120,7 +123,7 @@ class BrownianWalk:
             piece = self._asked.get((first, last)) or self._find(first, last)
             if piece is None:
                 shape = (self._count, self._normals.rows, self._normals.columns)
-                return self._increment(torch.zeros(shape, dtype=self.dtype, device=self.device), first, last, back)
+                return self._increment(torch.zeros(shape, dtype=self.dtype, device=self.device), 0, 0, back)
             return self._increment(self._values(piece), piece.first, piece.last, back)
 
     def _find(self, first: int, last: int) -> _Piece | None:
@@ -142,14 +145,15 @@ class BrownianWalk:
                 return near
         if index == 0:
             raise ValueError(f"the path begins at {self._start:.10g}, but was asked for an earlier time.")
+        self._numbers[place] = len(self._numbers)
         if index == len(knots):
             self._pieces.append(_Piece(knots[-1], place, self._next_draw()))
             knots.append(place)
             return index
         whole, draw = self._pieces[index - 1], self._next_draw()
         self._pieces[index - 1 : index] = [
-            _Piece(first, last, draw, (whole,), generation=whole.generation + 1)
-            for first, last in ((whole.first, place), (place, whole.last))
+            _Piece(whole.first, place, draw, (whole,), whole.cuts + 1),
+            _Piece(place, whole.last, draw, (whole,), whole.cuts + 1),
         ]
         knots.insert(index, place)
         return index
@@ -169,7 +173,7 @@ class BrownianWalk:
         else:
             values = self._draw(piece.draw) * self._scales(piece)
         piece.values = values
-        if piece.generation and piece.generation % _GENERATIONS == 0:
+        if piece.cuts and piece.cuts % _CUTS_KEPT == 0:
             return values
         self._recent.append(piece)
         if len(self._recent) > _PIECES_KEPT:
@@ -178,7 +182,7 @@ class BrownianWalk:
 
     def _scales(self, piece: _Piece) -> Tensor | float:
         length = (piece.last - piece.first) * abs(self._quantum)
-        roots = [math.sqrt(variance * length) for variance in _VARIANCES[: self._count]]
+        roots = [math.sqrt(variance * length) for variance in VARIANCES[: self._count]]
         return roots[0] if len(roots) == 1 else self._tensor(np.array(roots)).view(-1, 1, 1)
 
     def _joined(self, piece: _Piece) -> Tensor:
@@ -193,16 +197,15 @@ class BrownianWalk:
     def _part(self, piece: _Piece) -> Tensor:
         """Return the numbers of one of the two parts of a piece that was cut."""
         (whole,) = piece.of
-        length = whole.last - whole.first
         left = piece.first == whole.first
-        cut = ((piece.last if left else piece.first) - whole.first) / length
-        given, fresh = cut_weights(cut, self._count, abs(self._quantum) * length)
-        side = slice(0, self._count) if left else slice(self._count, None)
+        cut = piece.last if left else piece.first
+        quantum = abs(self._quantum)
+        weights = cut_weights((cut - whole.first) * quantum, (whole.last - cut) * quantum, self._count)
+        own = self._tensor(weights[: self._count] if left else weights[self._count :])
         assert piece.draw is not None
-        weights = self._tensor(np.concatenate([given[side], fresh[side]], axis=1))
         numbers = torch.cat([self._values(whole), self._draw(piece.draw)])
         # no matrix product, which autocast and faster formats of an accelerator would round
-        columns = weights.unsqueeze(-1).unsqueeze(-1)
+        columns = own.unsqueeze(-1).unsqueeze(-1)
         values = columns[:, 0] * numbers[0]
         for index in range(1, 2 * self._count):
             values.addcmul_(columns[:, index], numbers[index])
@@ -228,7 +231,7 @@ class BrownianWalk:
         shape = self.shape
         area = None
         if self.levy_area in ("davie", "foster"):
-            numbers = (torch.tensor([place], device=self.device) for place in (first, last))
+            numbers = (torch.tensor([self._numbers[place]], device=self.device) for place in (first, last))
             wide = values.view(self._count, 1, *shape)
             length = (last - first) * abs(self._quantum)
             keys = area_keys(self._area_key, *numbers)
@@ -239,28 +242,3 @@ class BrownianWalk:
         w, *more = values.view(self._count, *shape).unbind(0)
         h, k = (*more, None, None)[:2]
         return BrownianIncrement(w, h, k, area)
-
-
-def cut_weights(cut: float, count: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the two parts of a cut interval take from its own numbers and from fresh normals.
-
-    The numbers of both parts, scaled to variance 1, are a vector of ``2 count`` independent normals; those of the whole
-    are ``count`` orthonormal combinations of it (Chen's identity). Given these, it varies freely in the orthogonal
-    complement.
-
-    Args:
-        cut: Where the cut is, a fraction of the interval.
-        count: How many of (w, h, k) there are.
-        length: The interval's length.
-
-    Returns:
-        Two arrays of shape ``(2 count, count)``, rows those of the left part and then of the right one: columns the
-        numbers of the whole, and the fresh normals.
-    """
-    variances = np.array(_VARIANCES[:count])
-    roots = np.sqrt(length * np.concatenate([cut * variances, (1.0 - cut) * variances]))
-    parts = np.diag(roots)
-    whole_roots = np.sqrt(length * variances)
-    combined = np.stack(join(list(parts[:count]), list(parts[count:]), join_weights(cut, count))) / whole_roots[:, None]
-    complement = np.linalg.qr(combined.T, mode="complete")[0][:, count:]
-    return roots[:, None] * combined.T / whole_roots, roots[:, None] * complement

@@ -193,6 +193,8 @@ class RowField:
             return t, y
         layout = self.layout
         time = t.to(dtype=self._time_dtype, device=y.device)
+        if self._direct:
+            return time, y
         if layout.samples is None:
             return time.reshape(()), layout.row.unflatten(y.squeeze(0))
         return time.reshape(time.shape[0], *[1] * (layout.rank - 1)), layout.row.unflatten(y)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solvers.brownian import BrownianPath, BrownianWalk
+from nde.solvers.brownian import BrownianPath, BrownianWalk, RowWalk
 from nde.solvers.rows.field import RowLayout, whole
 from nde.solvers.sde.areas import APPROXIMATE, serves
 from nde.solvers.sde.field import Path, diffusion_matrix
@@ -23,10 +23,11 @@ def path_of_solve(
     seed: int | None,
     shape: tuple[int, ...],
     grid: Sequence[float],
-    walk: tuple[float, float] | None,
+    walk: Sequence[tuple[float, float]] | None,
     method: str,
     area: str,
     structure: StateStructure,
+    by_rows: bool = False,
 ) -> Path:
     """Return the path of a solve: the one that was given, after a check, or a new one.
 
@@ -34,10 +35,11 @@ def path_of_solve(
         path, seed: As the user gave them.
         shape: Shape of an increment.
         grid: Times that steps are known to end on, increasing.
-        walk: The first time and the last, where one solve alone chooses its steps; None otherwise.
+        walk: The first time and the last, of each row, where one solve alone chooses its steps; None otherwise.
         method: Name of the method.
         area: What it asks of the path.
         structure: Structure of the state.
+        by_rows: Whether each row has a time of its own.
 
     Raises:
         TypeError, ValueError: The path does not serve the solve, or comes with a seed.
@@ -54,7 +56,10 @@ def path_of_solve(
     common: dict[str, Any] = {"levy_area": area, "dtype": structure.dtype, "device": structure.device}
     if seed is None and walk is not None:
         # nobody can ask for this path elsewhere, so that it may be made as the steps come
-        return BrownianWalk(*walk, shape, seed=own_seed, **common)
+        if not by_rows:
+            return BrownianWalk(*walk[0], shape, seed=own_seed, **common)
+        if area not in APPROXIMATE:
+            return RowWalk(walk, shape, seed=own_seed, **common)
     return BrownianPath(grid[0], grid[-1], shape, seed=own_seed, grid=grid, **common)
 
 

@@ -13,6 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from nde.solvers.brownian import RowWalk
 from nde.solvers.field import VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.rows.field import Counted, Counter, RowField, RowLayout, Rows
 from nde.solvers.sde.blame import find_sources
@@ -153,6 +154,8 @@ class RowSDEField(RowField):
     def _ask(self, begins: Tensor, ends: Tensor) -> Any:
         rows, count = self._rows, self.layout.count
         s, t = as_host(begins), as_host(ends)
+        if isinstance(self.path, RowWalk):
+            return self.path.between(rows, s, t)
         shared = bool((s == s[0]).all() and (t == t[0]).all())
         if shared and (rows is None or _FEW * len(rows) >= count):
             return _picked(self.path(float(s[0]), float(t[0])), rows)

@@ -63,6 +63,7 @@ class StochasticRungeKutta(SDEMethod):
         drifts: dict[int, Tensor] = {}
         diffusions: dict[int, Tensor] = {}
         arguments: dict[int, Tensor] = {0: y}
+        root = root_of(length_of(size))
         for stage in range(len(tableau.alpha)):
             if stage in self._drifts:
                 if stage:
@@ -74,10 +75,9 @@ class StochasticRungeKutta(SDEMethod):
                     arguments[stage] = argument
                 drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
             if stage in self._diffusions:
-                diffusions[stage] = field.diffusion(
-                    t + tableau.c1[stage] * h, self._noise_argument(field, stage, size, w, y, drifts, diffusions)
-                )
-        kept, left_out = self._noise(field, size, w, mean, diffusions)
+                argument = self._noise_argument(field, stage, size, root, w, y, drifts, diffusions)
+                diffusions[stage] = field.diffusion(t + tableau.c1[stage] * h, argument)
+        kept, left_out = self._noise(field, size, root, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
         y1 = plus(kept + left_out, change, size) + y
         error = plus(left_out, change - drifts[0], size)
@@ -88,13 +88,12 @@ class StochasticRungeKutta(SDEMethod):
         return StepResult(y1, None, error.unsqueeze(0), stiffness, None)
 
     def _noise_argument(
-        self, field: SDEField, stage: int, h: Size, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
+        self, field: SDEField, stage: int, h: Size, root: Size, w: Tensor, y: Tensor, drifts: Any, diffusions: Any
     ) -> Tensor:
         tableau = self.tableau
         if isinstance(tableau, SRATableau) or not stage:
             return y
         drift_row, diffusion_row = tableau.a1[stage - 1], tableau.b1[stage - 1]
-        root = root_of(length_of(h))
         if any(drift_row):
             y = plus(y, weighted_sum(drift_row, drifts), h)
         if not any(diffusion_row):
@@ -103,15 +102,14 @@ class StochasticRungeKutta(SDEMethod):
         return plus(y, total, root) if field.channels is None else y + field.product(total, filled(w, root))
 
     def _noise(
-        self, field: SDEField, h: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
+        self, field: SDEField, h: Size, root: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return what the noise adds, in the embedded solution and beyond it."""
         tableau = self.tableau
         if isinstance(tableau, SRATableau):
             kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
             return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
-        square, size = w.square(), wide(length_of(h), w)
-        root = root_of(size)
+        square, size, root = w.square(), wide(length_of(h), w), wide(root, w)
         kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
         kept = _plus(field, kept, weighted_sum(tableau.beta2, diffusions), square - size, 0.5 / root)  # I11 / sqrt(h)
         beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean)

@@ -110,6 +110,16 @@ def test_what_was_asked_is_drawn_again_to_the_last_bit(levy_area):
             assert one is None or torch.equal(one, other)
 
 
+def test_a_stretch_that_is_cut_a_thousand_times_can_be_drawn_again():
+    path = walk("space-time", shape=(2,))
+    path(0.0, 2.0)  # an attempt that was much too long
+    times = torch.linspace(0.0, 2.0, 1_001, dtype=torch.float64).tolist()
+    found = [path(s, t) for s, t in pairwise(times)]
+    for (s, t), increment in reversed(list(zip(pairwise(times), found, strict=True))):
+        again = path(s, t)
+        assert torch.equal(again.w, increment.w) and torch.equal(again.h, increment.h)
+
+
 def test_the_same_queries_give_the_same_path_and_another_seed_another():
     def run(seed):
         path = walk("space-time", shape=(4,), seed=seed)

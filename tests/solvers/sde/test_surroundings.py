@@ -45,7 +45,12 @@ def test_inference_mode_changes_no_result(calculus, noise, method, per_sample) -
     torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("options", [{}, {"controller": nde.PIController()}, {"per_sample": True}], ids=str)
+WALK = {"controller": nde.PIController(), "seed": None}
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"per_sample": True}, WALK, {**WALK, "per_sample": True}], ids=["plain", "rows", "walk", "row walk"]
+)
 @pytest.mark.parametrize(("calculus", "noise", "method"), [*DERIVATIVES, ("ito", "diagonal", "sosri2")])
 def test_function_transforms_give_the_derivatives_of_autograd(calculus, noise, method, options) -> None:
     if "controller" in options and method in ("milstein", "implicit_milstein"):
@@ -54,6 +59,7 @@ def test_function_transforms_give_the_derivatives_of_autograd(calculus, noise, m
     solve(calculus, noise, method, **options)  # leaves scratch memory of the path behind
 
     def loss(p):
+        torch.manual_seed(1)
         return solve(calculus, noise, method, p, **options).square().sum()
 
     leaf = p.clone().requires_grad_()
@@ -62,7 +68,7 @@ def test_function_transforms_give_the_derivatives_of_autograd(calculus, noise, m
     _, moved = torch.func.jvp(loss, (p,), (torch.ones_like(p),))
     torch.testing.assert_close(moved, wanted.sum(), rtol=1e-10, atol=1e-12)
     # nothing of the transform is left in the path's memory
-    assert torch.equal(solve(calculus, noise, method, **options), solve(calculus, noise, method, **options))
+    assert torch.equal(loss(p), loss(p))
 
 
 BUFFERED = [
@@ -190,3 +196,19 @@ def test_output_times_in_float32_leave_no_slivers_between_fixed_steps() -> None:
 def test_langevin_messages_name_the_gradient() -> None:
     with pytest.raises(ValueError, match=r"the value of gradient\(t, y\) must have shape \(2, 3\)"):
         nde.solve_langevin(lambda t, x: x.sum(), Y0, Y0, (0.0, 1.0), gamma=1.0, controller=nde.FixedStep(0.1))
+
+
+def test_areas_of_a_walk_do_not_depend_on_the_last_digit_of_its_times() -> None:
+    def walked(end):
+        options = {"seed": 1, "levy_area": "foster", "dtype": torch.float64, "device": torch.device("cpu")}
+        walk = BrownianWalk(0.0, 1.0, (4, 2), **options)
+        return torch.stack([walk(0.0, end).a, walk(end, 1.0).a])
+
+    # adjoints may differ by as much in where they end a step
+    torch.testing.assert_close(walked(0.3), walked(0.3 + 4 * 2.0**-52), rtol=1e-12, atol=1e-12)
+    assert not walked(0.3).eq(0.0).all()
+
+
+def test_a_walk_has_no_area_where_there_is_no_time() -> None:
+    options = {"seed": 1, "levy_area": "foster", "dtype": torch.float64, "device": torch.device("cpu")}
+    assert not BrownianWalk(0.0, 1.0, (4, 2), **options)(0.5, 0.5).a.any()
