@@ -1,6 +1,7 @@
 """Layers that solve differential equations."""
 
 from nde.models.augment import augment_with_zeros
+from nde.models.continuous_flow import ContinuousFlow, ContinuousFlowOutput
 from nde.models.gru_encoder import GRUEncoder, context_at
 from nde.models.hybrid import HybridField
 from nde.models.latent_sde import LatentSDE, LatentSDEOutput
@@ -9,11 +10,17 @@ from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
 from nde.models.sde_generator import SDEGenerator
 from nde.models.time_conditioned import ConcatLinear, ConcatSquashLinear, TimeConditionedField
+from nde.models.trace import ExactTrace, Hutchinson, HutchPlusPlus, TraceEstimator
 
 __all__ = [
     "ConcatLinear",
     "ConcatSquashLinear",
+    "ContinuousFlow",
+    "ContinuousFlowOutput",
+    "ExactTrace",
     "GRUEncoder",
+    "HutchPlusPlus",
+    "Hutchinson",
     "HybridField",
     "LatentSDE",
     "LatentSDEOutput",
@@ -24,6 +31,7 @@ __all__ = [
     "NeuralSDEOutput",
     "SDEGenerator",
     "TimeConditionedField",
+    "TraceEstimator",
     "augment_with_zeros",
     "context_at",
 ]
