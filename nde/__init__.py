@@ -4,6 +4,8 @@ from nde import regularize
 from nde.models import (
     ContinuousFlow,
     ContinuousFlowOutput,
+    LatentODE,
+    LatentODEOutput,
     LatentSDE,
     LatentSDEOutput,
     NeuralODE,
@@ -38,6 +40,8 @@ __all__ = [
     "Event",
     "FixedStep",
     "IController",
+    "LatentODE",
+    "LatentODEOutput",
     "LatentSDE",
     "LatentSDEOutput",
     "Method",

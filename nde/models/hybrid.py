@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from nde.models.layer import as_numbers
 from nde.validation import check_field, check_flag
 
 __all__ = ["HybridField"]
@@ -60,14 +60,14 @@ class HybridField(nn.Module):
         self.constants = _Constants(constants or {}, train_constants)
         self.input_scale: Tensor
         self.output_scale: Tensor
-        scale = _number(input_scale, "input_scale")
+        scale = as_numbers(input_scale, "input_scale")
         if not bool(scale.ne(0).all()):
             raise ValueError("input_scale must not be zero: states are divided by it.")
         self.register_buffer("input_scale", scale)
         if train_scale:
-            self.output_scale = nn.Parameter(_number(output_scale, "output_scale"))
+            self.output_scale = nn.Parameter(as_numbers(output_scale, "output_scale"))
         else:
-            self.register_buffer("output_scale", _number(output_scale, "output_scale"))
+            self.register_buffer("output_scale", as_numbers(output_scale, "output_scale"))
 
     def forward(self, t: Tensor, y: Tensor, *args: Any) -> Tensor:
         """Return the slopes, of the shape of ``y``.
@@ -95,7 +95,7 @@ class _Constants(nn.Module):
             raise TypeError(f"constants must be a mapping of names to numbers, but is {values!r}.")
         self._names = list(values)
         for name, value in values.items():
-            tensor = _number(value, f"constants[{name!r}]")
+            tensor = as_numbers(value, f"constants[{name!r}]")
             if train:
                 self.register_parameter(name, nn.Parameter(tensor))
             else:
@@ -103,17 +103,6 @@ class _Constants(nn.Module):
 
     def by_name(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in self._names}
-
-
-def _number(value: Any, name: str) -> Tensor:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-        raise TypeError(f"{name} must be a number or a tensor, but is {value!r}.")
-    tensor = torch.as_tensor(value).detach().clone()
-    if not tensor.is_floating_point():
-        tensor = tensor.to(torch.get_default_dtype())
-    if not bool(tensor.isfinite().all()):
-        raise ValueError(f"{name} must be finite, but is {value!r}.")
-    return tensor
 
 
 def _shaped(value: Any, y: Tensor, name: str) -> Tensor:
