@@ -9,6 +9,7 @@ from nde.models.latent_sde import LatentSDE, LatentSDEOutput
 from nde.models.layer import LayerOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
+from nde.models.residual import ResidualNetwork
 from nde.models.sde_generator import SDEGenerator
 from nde.models.series_encoders import GRUDEncoder, ODERNNEncoder, SeriesEncoder
 from nde.models.time_conditioned import ConcatLinear, ConcatSquashLinear, TimeConditionedField
@@ -35,6 +36,7 @@ __all__ = [
     "NeuralSDE",
     "NeuralSDEOutput",
     "ODERNNEncoder",
+    "ResidualNetwork",
     "SDEGenerator",
     "SeriesEncoder",
     "TimeConditionedField",

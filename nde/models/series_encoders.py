@@ -177,6 +177,9 @@ class GRUDEncoder(SeriesEncoder):
         self.input_rate = nn.Parameter(torch.full((data_size,), 0.1))
         self.input_bias = nn.Parameter(torch.zeros(data_size))
         self.hidden_decay = nn.Linear(data_size, hidden_size)
+        with torch.no_grad():  # decays begin at work: what the rectifier cuts off is not learned
+            self.hidden_decay.weight.abs_()
+            self.hidden_decay.bias.zero_()
 
     def encode(self, series: Series, t0: float | None) -> Tensor:
         """See `SeriesEncoder.encode`."""

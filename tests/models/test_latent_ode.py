@@ -21,7 +21,8 @@ def model(seed=0, **options) -> nde.LatentODE:
     torch.manual_seed(seed)
     encoder = GRUDEncoder(2, 3, 4)
     with torch.no_grad():
-        encoder.input_bias.fill_(0.1)
+        encoder.input_bias.fill_(0.1)  # away from the rectifier's corner
+        encoder.hidden_decay.bias.fill_(0.1)
     decoder = nn.Linear(3, 2)
     return nde.LatentODE(Net(size=3), encoder.double(), decoder.double(), 3, **options).double()
 
@@ -135,6 +136,7 @@ def test_samples_of_the_prior_are_decoded_paths_from_normal_states() -> None:
     layer = model()
     drawn = layer.sample(5, (0.0, 0.5, 1.0), seed=0)
     assert drawn.shape == (3, 5, 2) and torch.equal(drawn, layer.sample(5, (0.0, 0.5, 1.0), seed=0))
+    assert not torch.equal(drawn, layer.sample(5, (0.0, 0.5, 1.0), seed=1))
     # times of one's own: each sample is the same path at another time
     each = layer.sample(5, double(*[0.0, 0.25, 0.5, 0.75, 1.0]).unsqueeze(0), seed=0)
     torch.testing.assert_close(each[0, [0, 2, 4]], drawn[[0, 1, 2], [0, 2, 4]], rtol=1e-3, atol=1e-4)
