@@ -183,8 +183,9 @@ def test_a_small_mixture_is_learned() -> None:
     with torch.no_grad():
         after = float(flow.log_prob(held_out, trace="exact").mean())
     best_normal = float(MultivariateNormal(data.mean(0), data.T.cov()).log_prob(held_out).mean())
-    assert after > before + 0.8
-    assert after > best_normal + 0.15  # no normal density does as well
+    assert after > before + 1.2
+    assert after > best_normal + 0.8  # no normal density does as well
+    assert after < float(mixture().log_prob(held_out).mean())  # and none does better than the truth
 
 
 def test_a_field_takes_arguments_that_condition_the_density() -> None:
