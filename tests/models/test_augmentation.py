@@ -29,6 +29,7 @@ def test_an_augmented_layer_is_the_layer_at_the_augmented_state() -> None:
     torch.testing.assert_close(*gradients, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_reflection_of_the_line_is_learned_with_zeros_and_cannot_be_without() -> None:
     # paths in one dimension do not cross: x -> -x is no flow (Dupont et al., proposition 1)
     x = torch.linspace(-1, 1, 16).unsqueeze(1)

@@ -54,6 +54,7 @@ def test_every_penalty_is_that_of_the_solution_and_reaches_the_network(make, pen
     assert layer.eval()(*inputs, **call).penalty.item() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [estimated_flow, latent])
 def test_a_penalty_on_the_error_lowers_the_number_of_steps(make) -> None:
     counts = {}
