@@ -91,3 +91,14 @@ def test_the_blocks_on_stochastic_equations_run_one_after_the_other():
     assert torch.isfinite(names["slope"].grad)
     assert all(parameter.grad is not None for parameter in names["drift"].parameters())
     assert names["positions"].shape == (500, 1)
+
+
+def test_the_blocks_on_models_run_one_after_the_other(capsys):
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/models.md"):
+        exec(block, names)
+    assert names["drawn"].shape == (100, 2) and torch.isfinite(names["exact"])
+    assert names["forecast"].shape == (3, 32, 1)
+    assert torch.isfinite(names["loss"]) and not names["field"].use_network
+    assert "log-density" in capsys.readouterr().out
