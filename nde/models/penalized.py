@@ -13,6 +13,7 @@ from torch import Tensor
 from nde import validation
 from nde.models.extra_times import ExtraTimes
 from nde.models.girsanov import PaddedPath
+from nde.models.unwatched import LEFT_OUT
 from nde.regularize import GlobalStiffness, LocalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
 from nde.solvers import Solution
 from nde.solvers.retake import RetakenStep
@@ -21,8 +22,6 @@ from nde.solvers.solution import OnDemand
 from nde.solvers.structure import State, StateStructure
 
 __all__ = ["PenalizedSolution", "check_penalties", "integrals_due", "solve_with_integrals"]
-
-_LEFT_OUT = 1e20  # an absolute tolerance that no error reaches
 
 
 class PenalizedSolution(Solution):
@@ -262,7 +261,7 @@ def _left_out(
     else:
         entries = structure.entries / (batch or 1)
         share = math.sqrt(entries / (entries + count))
-    for name, of_integrals in (("rtol", 0.0), ("atol", _LEFT_OUT)):
+    for name, of_integrals in (("rtol", 0.0), ("atol", LEFT_OUT)):
         validation.check_tolerance(options[name], name, structure)
         changed[name] = {"y": _scaled(options[name], share), "integrals": of_integrals}
     path = options.get("path")

@@ -16,11 +16,11 @@ def backward_with_gradient_penalty(
 ) -> Tensor:
     """Add the gradient of ``loss + weight / 2 * |gradient|^2`` to the parameters' ``grad``, as ``backward`` does.
 
-    The gradient of the second term is ``weight`` times the product of the Hessian and the gradient ``g``, which the forward
-    difference ``(gradient at (p + size g) - g) / size`` stands for: two evaluations of the loss with first derivatives
-    in the place of a second derivative through the solve, with any adjoint. Karakida, Takase, Hayase, Osawa (2023),
-    Understanding gradient regularization in deep learning, find larger steps than the derivative needs to generalise
-    better.
+    The gradient of the second term is ``weight`` times the product of the Hessian and the gradient ``g``. The forward
+    difference ``(gradient at (p + size g) - g) / size`` stands for it: two evaluations of the loss with first
+    derivatives in the place of a second derivative through the solve, with any adjoint. Karakida, Takase, Hayase, Osawa
+    (2023), Understanding gradient regularization in deep learning, find larger steps than the derivative needs to
+    generalise better.
 
     Both evaluations should see the same data and random numbers. Call it in the place of ``loss().backward()``, before
     the step of any optimiser.
