@@ -1,7 +1,18 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
 from nde import regularize
-from nde.models import LatentSDE, LatentSDEOutput, NeuralODE, NeuralODEOutput, NeuralSDE, NeuralSDEOutput
+from nde.models import (
+    ContinuousFlow,
+    ContinuousFlowOutput,
+    LatentODE,
+    LatentODEOutput,
+    LatentSDE,
+    LatentSDEOutput,
+    NeuralODE,
+    NeuralODEOutput,
+    NeuralSDE,
+    NeuralSDEOutput,
+)
 from nde.solve import solve_ode
 from nde.solve_langevin import solve_langevin
 from nde.solve_sde import solve_sde
@@ -24,9 +35,13 @@ from nde.solvers.brownian import BrownianPath
 
 __all__ = [
     "BrownianPath",
+    "ContinuousFlow",
+    "ContinuousFlowOutput",
     "Event",
     "FixedStep",
     "IController",
+    "LatentODE",
+    "LatentODEOutput",
     "LatentSDE",
     "LatentSDEOutput",
     "Method",

@@ -81,7 +81,8 @@ def solve_sde(
             that `nde.solvers.sde.default_method` names.
         path: The Brownian path; None for a new one. A path of one's own makes solves comparable, with other methods or
             step sizes. Of the shape of ``y0`` where the noise is diagonal, of ``(*y0.shape[:-1], m)`` otherwise.
-        seed: Seed of the new path, which other solves meet again by it, whatever their method and steps. With None, it
+        seed: Seed of the new path, which repeats the solve. Two solves meet one path by it only if they have the same
+            output times and the same size of fixed steps: give both one ``path`` to compare step sizes. With None, it
             is drawn from torch's global generator; a path that serves this solve alone is cheaper where the controller
             chooses the steps.
         rtol, atol: Tolerances of the error of a step, as in `nde.solve_ode`.

@@ -17,6 +17,7 @@ from nde.models.girsanov import PaddedPath, stable_division
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.neural_sde import sde_options
 from nde.models.seeds import standard_normal
+from nde.models.unwatched import LEFT_OUT, tolerances_of_part
 from nde.regularize import Penalty
 from nde.solve_sde import solve_sde
 from nde.solvers import Controller
@@ -25,8 +26,6 @@ from nde.solvers.sde.field import Path
 from nde.solvers.structure import StateStructure
 
 __all__ = ["LatentSDE", "LatentSDEOutput"]
-
-_LEFT_OUT = 1e20  # an absolute tolerance that no error reaches
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ class LatentSDE(SolverLayer):
             args,
             path=None if path is None else PaddedPath(path, z0[..., 0].numel()),
             seed=seed if path is None else None,
-            **{**self.options, **self._tolerances(z0)},
+            **{**self.options, **self.solve_options(), **self._tolerances(z0)},
         )
         divergence: Tensor = torch.distributions.kl_divergence(initial, self.initial)
         return LatentSDEOutput(solution, self.penalty(solution), divergence.sum(-1))
@@ -278,22 +277,13 @@ class LatentSDE(SolverLayer):
         return checked
 
     def _tolerances(self, z0: Tensor) -> dict[str, Any]:
-        """Return tolerances with which the norm of an error is that of the latent state's alone.
-
-        The norm is a root mean square over all entries. Those of the integral count as zero, and dilute it by the
-        quotient of the numbers of entries.
-        """
-        structure = StateStructure(z0)
-        share = math.sqrt(self.latent_size / (self.latent_size + 1))
-        found = {}
-        for name in ("rtol", "atol"):
-            tolerance = validation.check_tolerance(self.options[name], name, structure)
-            scaled = tolerance * share
-            found[name] = scaled if isinstance(scaled, float) else scaled.view(z0.shape)
-        zero = all(not torch.as_tensor(tolerance).any() for tolerance in found.values())
+        """Return tolerances with which steps and errors are those of the latent state alone."""
+        count = z0[..., 0].numel()
+        rtol, atol = tolerances_of_part(self.options["rtol"], self.options["atol"], z0, count)
+        zero = validation.is_zero(rtol) and validation.is_zero(atol)
         method = find_sde_method(self.options["method"], self.options["calculus"], "diagonal")
         validation.check_controller(self.options["controller"], method, zero)
-        return {"rtol": {"z": found["rtol"], "kl": 0.0}, "atol": {"z": found["atol"], "kl": _LEFT_OUT}}
+        return {"rtol": {"z": rtol, "kl": 0.0}, "atol": {"z": atol, "kl": LEFT_OUT}}
 
 
 def _check_shape(path: Any, shape: tuple[int, ...]) -> None:

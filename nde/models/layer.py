@@ -13,7 +13,7 @@ from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
 
-__all__ = ["LayerOutput", "SolverLayer", "check_size"]
+__all__ = ["LayerOutput", "SolverLayer", "as_numbers", "check_size"]
 
 
 @dataclass(frozen=True)
@@ -106,3 +106,20 @@ def check_size(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be an integer, but is {value!r}.")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, but is {value}.")
+
+
+def as_numbers(value: Any, name: str) -> Tensor:
+    """Return a number or a tensor as a floating point tensor of its own.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: It is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
+        raise TypeError(f"{name} must be a number or a tensor, but is {value!r}.")
+    tensor = torch.as_tensor(value).detach().clone()
+    if not tensor.is_floating_point():
+        tensor = tensor.to(torch.get_default_dtype())
+    if not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name} must be finite, but is {value!r}.")
+    return tensor

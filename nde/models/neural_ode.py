@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.models.augment import augment_with_zeros, check_augmentation
 from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty, Steer
 from nde.solve import solve_ode
@@ -32,6 +33,10 @@ class NeuralODE(SolverLayer):
     Args:
         field: The vector field, an ``nn.Module`` or any callable ``(t, y, *args)``.
         ts: Output times, shape ``(T,)``; those of a call take precedence.
+        augment: How many zeros to append to the state, a tensor: the field and the output have as many channels more.
+            Maps that no flow in the state's own space can be then become possible, and simple ones cost fewer steps.
+            Dupont, Doucet, Teh (2019), Augmented neural ODEs.
+        augment_axis: Along which axis: the last one of vectors, 1 for images.
         regularizer: Penalty on the cost of the solve, applied in training mode.
         steer: Jitter of the output times in training mode; ``output.solution.ts`` has them.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_ode`.
@@ -47,6 +52,8 @@ class NeuralODE(SolverLayer):
         field: Callable[..., State],
         ts: Tensor | Sequence[float] = (0.0, 1.0),
         *,
+        augment: int = 0,
+        augment_axis: int = -1,
         regularizer: Penalty | None = None,
         steer: Steer | None = None,
         method: str | Method = "tsit5",
@@ -87,7 +94,10 @@ class NeuralODE(SolverLayer):
         validation.check_controller(controller, find_method(method), zero_tolerance=False)
         validation.check_limits(max_steps, dt_min, dt_max)
         validation.check_adjoint(adjoint, ADJOINTS)
+        check_augmentation(augment, augment_axis)
         self.field = field
+        self.augment = augment
+        self.augment_axis = augment_axis
 
     def forward(
         self, y0: State, ts: Tensor | Sequence[float] | None = None, args: tuple[Any, ...] = ()
@@ -100,7 +110,7 @@ class NeuralODE(SolverLayer):
             args: Further arguments of the field.
 
         Returns:
-            The solution and the penalty; ``output.y1`` has the structure of ``y0``.
+            The solution and the penalty; ``output.y1`` has the structure of ``y0``, with its zeros appended.
 
         Raises:
             SolverError: The solve failed and ``throw`` is set.
@@ -119,4 +129,5 @@ class NeuralODE(SolverLayer):
             args: Further arguments of the field.
             options: Options that take precedence, such as ``rtol=1e-9`` or ``method="dopri8"``.
         """
-        return solve_ode(self.field, y0, self.ts if ts is None else ts, args, **{**self.options, **options})
+        start = augment_with_zeros(y0, self.augment, self.augment_axis)
+        return solve_ode(self.field, start, self.ts if ts is None else ts, args, **{**self.options, **options})

@@ -192,7 +192,7 @@ class FixedStep(Controller):
     size: float
 
     adaptive = False
-    stretch = 1e-9
+    stretch = 1e-3  # sums of many steps, and times in float32, are off by rounding: no step is worth that
 
     def __post_init__(self) -> None:
         _require_number("size", self.size)

@@ -14,7 +14,7 @@ from torch import Tensor
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
-__all__ = ["Check", "VectorField", "checked_value"]
+__all__ = ["Check", "Keeper", "VectorField", "check_unwritten", "checked_value", "versions_of"]
 
 Check = Callable[[Tensor, Sequence[Tensor], Callable[[], Tensor]], None]
 
@@ -43,9 +43,7 @@ class VectorField:
         self._time_dtype, self._device = structure.time_dtype, structure.device
         # the conversions of a lone real tensor are two views, made here because they run at every evaluation
         self._shape, self._dtype = structure.plain_shape, structure.dtype
-        # whether the function hands out one buffer again and again, so that its values must be copied
-        self._copies = False
-        self._first: Tensor | None = None
+        self._kept = Keeper()
 
     @property
     def functions(self) -> Any:
@@ -89,13 +87,14 @@ class VectorField:
         Raises:
             TypeError: The field returned something of another structure or dtype.
             ValueError: The field returned another shape, or a tensor on another device.
+            RuntimeError: The field wrote to its argument at the first evaluation.
         """
         if self._check is not None:
             check, self._check = self._check, None
             return checked_value(check, self, t, y)
         self.evaluations += 1
         time, state = self.arguments(t, y)
-        shape = self._shape
+        shape, versions = self._shape, versions_of(y) if self.evaluations == 1 else None
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
@@ -108,7 +107,10 @@ class VectorField:
             flat = value.reshape(-1)
         else:
             flat = self.structure.flatten(value, f"the value of {self.name}(t, y)")
-        return self._unshared(flat) if self._copies or self.evaluations <= 2 else flat
+        if versions is not None:
+            check_unwritten(versions, versions_of(y), self.name)
+            self.structure.check_device(flat, f"the value of {self.name}(t, y)")
+        return flat if self._kept.trusts else self._kept(flat)
 
     def arguments(self, t: float | Tensor, y: Tensor) -> tuple[Tensor, State]:
         """Return a time and a flat state as the user's functions see them."""
@@ -119,16 +121,51 @@ class VectorField:
         shape = self._shape
         return time, self.structure.unflatten(y) if shape is None else y.view(shape)
 
-    def _unshared(self, value: Tensor) -> Tensor:
-        """Return a value that later evaluations will not overwrite, and find out whether that takes a copy."""
-        if self.evaluations == 1:
-            self.structure.check_device(value, f"the value of {self.name}(t, y)")
-            self._first = value
-            return value.clone()
-        if self._first is not None:
+
+class Keeper:
+    """Keeps values of a function from being overwritten, where it hands out one buffer again and again.
+
+    The first two values tell whether it does, so that the others need a copy.
+
+    Attributes:
+        trusts: Whether values need no copy.
+    """
+
+    def __init__(self) -> None:
+        self.trusts = False
+        self._first: Tensor | None = None
+        self._copies = False
+
+    def __call__(self, value: Tensor) -> Tensor:
+        """Return a value that later evaluations will not overwrite."""
+        if self.trusts:
+            return value
+        if not self._copies:
+            if self._first is None:
+                self._first = value
+                return value.clone()
             self._copies = share_memory(value, self._first)
-            self._first = None
+            self.trusts, self._first = not self._copies, None
         return value.clone() if self._copies else value
+
+
+def versions_of(*tensors: Tensor) -> tuple[int, ...]:
+    """Return how often each tensor was written to; in inference mode, where nobody counts, always zero."""
+    return tuple(0 if tensor.is_inference() else tensor._version for tensor in tensors)
+
+
+def check_unwritten(before: tuple[int, ...], after: tuple[int, ...], name: str) -> None:
+    """Raise RuntimeError if a function of the user's has written to what it was given.
+
+    Args:
+        before, after: What `versions_of` returned for it before and after the call.
+        name: Name of the function.
+    """
+    if before != after:
+        raise RuntimeError(
+            f"{name}(t, y) must not write to its arguments, from which the solve goes on, but has changed one in "
+            "place. Begin it with y = y.clone(), or write y = y * 2 in place of y *= 2."
+        )
 
 
 def checked_value(

@@ -120,9 +120,11 @@ def accepted_steps(
             lands = (landing - t) * direction <= min(size * stretch, longest)
             t1, end_anchor = (landing, landing_anchor) if lands else (t + direction * size, anchor)
             if problem.snap is not None and not lands:
-                t1 = problem.snap(t, t1)
+                snapped = problem.snap(t, t1)
+                t1 = snapped if abs(snapped - t) >= problem.dt_min else t1
             h = t1 - t
-            if not lands and (abs(h) < max(problem.dt_min, _SMALLEST_STEP) or abs(h) <= 4 * math.ulp(t)):
+            # what was asked for counts: rounding may leave a little less of it
+            if not lands and (size < max(problem.dt_min, _SMALLEST_STEP) or abs(h) <= 4 * math.ulp(t)):
                 return fail(Status.NON_FINITE if broken else Status.STEP_UNDERFLOW, h)
             if progress.attempted >= problem.max_steps:
                 return fail(Status.MAX_STEPS, h)

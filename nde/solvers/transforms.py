@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import forward_ad
 
 __all__ = [
     "NO_VMAP",
     "as_host",
+    "constants",
     "functions_transformed",
     "has_batched",
     "is_batched",
     "may_move",
     "reject_vmap",
     "share_memory",
+    "tape_fails",
     "transforms_active",
 ]
 
@@ -37,6 +42,22 @@ def functions_transformed() -> bool:
     """Return whether a transform of `torch.func` is at work."""
     active: bool = torch._C._are_functorch_transforms_active()
     return active
+
+
+def tape_fails() -> bool:
+    """Return whether autograd's tape cannot be used inside a step: derivatives are then those of `torch.func`."""
+    return transforms_active() or torch.is_inference_mode_enabled()
+
+
+@contextmanager
+def constants() -> Iterator[None]:
+    """Compute constants that outlive their maker: unknown to autograd, inference mode and function transforms."""
+    with torch.inference_mode(False), torch.no_grad():
+        if functions_transformed():
+            with temporarily_clear_interpreter_stack():
+                yield
+        else:
+            yield
 
 
 def may_move(ts: Tensor) -> bool:

@@ -101,3 +101,14 @@ def test_the_blocks_on_penalties_run_one_after_the_other():
     assert names["out"].penalty > 0
     assert names["layer"].regularizer.weight != 1.0
     assert all(parameter.grad is not None for parameter in names["field"].parameters())
+
+
+def test_the_blocks_on_models_run_one_after_the_other(capsys):
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/models.md"):
+        exec(block, names)
+    assert names["drawn"].shape == (100, 2) and torch.isfinite(names["exact"])
+    assert names["forecast"].shape == (3, 32, 1)
+    assert torch.isfinite(names["loss"]) and not names["field"].use_network
+    assert "log-density" in capsys.readouterr().out

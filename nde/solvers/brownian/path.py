@@ -16,6 +16,7 @@ from nde.solvers.brownian import checks
 from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.brownian.engine import Engine
 from nde.solvers.brownian.plan import Plan
+from nde.solvers.transforms import constants
 
 __all__ = ["BrownianPath"]
 
@@ -115,7 +116,7 @@ class BrownianPath:
 
     def _ask(self, s: Any, t: Any) -> BrownianIncrement:
         # tensors made in inference mode could not be kept for a training step
-        with torch.inference_mode(False), torch.no_grad():
+        with constants():
             if self._engine is None:
                 self._engine = Engine(self._plan)
             rows = any(isinstance(time, Tensor) and time.dim() > 0 for time in (s, t))

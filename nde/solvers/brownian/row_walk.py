@@ -18,7 +18,7 @@ from torch import Tensor
 from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement
 from nde.solvers.brownian.row_draws import RowDraws
 from nde.solvers.brownian.row_pieces import NEAR, Look, RowPieces, Saved
-from nde.solvers.transforms import as_host
+from nde.solvers.transforms import as_host, constants, tape_fails
 
 __all__ = ["RowWalk"]
 
@@ -77,7 +77,7 @@ class RowWalk:
         finest = 8 * np.spacing(np.maximum(np.abs(start), np.abs(end)))
         quantum = np.maximum(np.abs(end - start) * 2.0**-_BITS, finest)
         self._quantum = np.where(end < start, -quantum, quantum)
-        with torch.inference_mode(False):
+        with constants():
             draws = RowDraws(shape[0], self._count, self._columns, seed, dtype, device)
             self._pieces = RowPieces(quantum, draws, self._count, self._columns, dtype, device)
         self._queries: list[_Query] = []
@@ -106,8 +106,8 @@ class RowWalk:
         rows = self._rows if rows is None else rows
         start, quantum = self._start[rows], self._quantum[rows]
         first, last = (np.rint((time - start) / quantum).astype(np.int64) for time in (s, t))
-        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-            with torch.inference_mode(False), torch.no_grad():
+        if torch.is_grad_enabled() or tape_fails():
+            with constants():
                 return self._increment(rows, first, last)
         return self._increment(rows, first, last)
 

@@ -22,6 +22,7 @@ from nde.solvers.brownian.chen import COMPONENTS, BrownianIncrement, join, join_
 from nde.solvers.brownian.cut import VARIANCES, cut_weights
 from nde.solvers.brownian.keys import mix_host, node_keys, seed_key, signed
 from nde.solvers.brownian.normals import Normals
+from nde.solvers.transforms import constants
 
 __all__ = ["BrownianWalk"]
 
@@ -94,19 +95,22 @@ class BrownianWalk:
         span = abs(t1 - t0)
         self._quantum = math.copysign(max(span * 2.0**-_BITS, 8 * math.ulp(max(abs(t0), abs(t1)))), t1 - t0)
         rows, columns = (shape[0], math.prod(shape[1:])) if shape else (1, 1)
-        self._normals = Normals(rows, columns, None, dtype, device)
+        with constants():
+            self._normals = Normals(rows, columns, None, dtype, device)
         self._key = signed(seed_key(seed))
         self._at_once = max(min(_BLOCK // max(self._count * rows * columns, 1), _MOST_AT_ONCE), 1)
         self._blocks: dict[int, Tensor] = {}
         self._draws = 0
         self._knots = [0]  # ends of pieces, in quanta; piece i lies between knots i and i + 1
+        self._numbers = {0: 0}  # of the knots, as they were made: rounding of their times leaves these alone
         self._pieces: list[_Piece] = []
         self._asked: dict[tuple[int, int], _Piece] = {}
         self._recent: deque[_Piece] = deque()
         if levy_area in ("davie", "foster"):
             m = shape[-1]
             width = math.prod(shape[1:-1]) * m * (m - 1) // 2
-            self._area_normals = Normals(rows, width, None, dtype, device)
+            with constants():
+                self._area_normals = Normals(rows, width, None, dtype, device)
             self._area_key = mix_host(self._key + 1)
 
     def __call__(self, s: float, t: float) -> BrownianIncrement:
@@ -115,11 +119,11 @@ class BrownianWalk:
         back = first > last
         if back:
             first, last = last, first
-        with torch.inference_mode(False), torch.no_grad():
+        with constants():
             piece = self._asked.get((first, last)) or self._find(first, last)
             if piece is None:
                 shape = (self._count, self._normals.rows, self._normals.columns)
-                return self._increment(torch.zeros(shape, dtype=self.dtype, device=self.device), first, last, back)
+                return self._increment(torch.zeros(shape, dtype=self.dtype, device=self.device), 0, 0, back)
             return self._increment(self._values(piece), piece.first, piece.last, back)
 
     def _find(self, first: int, last: int) -> _Piece | None:
@@ -141,6 +145,7 @@ class BrownianWalk:
                 return near
         if index == 0:
             raise ValueError(f"the path begins at {self._start:.10g}, but was asked for an earlier time.")
+        self._numbers[place] = len(self._numbers)
         if index == len(knots):
             self._pieces.append(_Piece(knots[-1], place, self._next_draw()))
             knots.append(place)
@@ -199,7 +204,12 @@ class BrownianWalk:
         own = self._tensor(weights[: self._count] if left else weights[self._count :])
         assert piece.draw is not None
         numbers = torch.cat([self._values(whole), self._draw(piece.draw)])
-        return torch.tensordot(own, numbers, dims=1)
+        # no matrix product, which autocast and faster formats of an accelerator would round
+        columns = own.unsqueeze(-1).unsqueeze(-1)
+        values = columns[:, 0] * numbers[0]
+        for index in range(1, 2 * self._count):
+            values.addcmul_(columns[:, index], numbers[index])
+        return values
 
     def _draw(self, draw: int) -> Tensor:
         """Return standard normal numbers, shape ``(count, rows, columns)``."""
@@ -221,7 +231,7 @@ class BrownianWalk:
         shape = self.shape
         area = None
         if self.levy_area in ("davie", "foster"):
-            numbers = (torch.tensor([place], device=self.device) for place in (first, last))
+            numbers = (torch.tensor([self._numbers[place]], device=self.device) for place in (first, last))
             wide = values.view(self._count, 1, *shape)
             length = (last - first) * abs(self._quantum)
             keys = area_keys(self._area_key, *numbers)

@@ -57,7 +57,7 @@ class Clock:
         self._ends = times[numpy.arange(count), problem.counts - 1]
         self.directions = numpy.where(self._ends > times[:, 0], 1.0, -1.0)
         self._stretch = 1.0 + problem.controller.stretch
-        self._dt_max = problem.dt_max
+        self._dt_min, self._dt_max = problem.dt_min, problem.dt_max
         self._longest = problem.dt_max * (1 + 1e-9)
         self._crosses = bool(problem.jump_ts)
         self._snap = problem.snap
@@ -95,15 +95,17 @@ class Clock:
         t1, anchors = t + self._direction * size, self._moves
         if self._snap is not None and not lands.all():
             free = ~lands
-            t1[free] = self._snap(t[free], t1[free])
+            snapped = self._snap(t[free], t1[free])
+            t1[free] = numpy.where(numpy.abs(snapped - t[free]) >= self._dt_min, snapped, t1[free])
         some_land = numpy.count_nonzero(lands) > 0
         if some_land:
             t1, anchors = numpy.where(lands, self._target, t1), numpy.where(lands, self._anchor, MOVES)
         h = t1 - t
         length = numpy.abs(h)
         stuck = None
-        if length.min() <= self._surely_long:
-            small = ((length < self._shortest) | (length <= 4 * numpy.spacing(numpy.abs(t)))) & ~lands
+        if min(length.min(), size.min()) <= self._surely_long:
+            # what was asked for counts: rounding may leave a little less of it
+            small = ((size < self._shortest) | (length <= 4 * numpy.spacing(numpy.abs(t)))) & ~lands
             stuck = small if small.any() else None
         return Move(h, length, t1, lands if some_land else None, anchors, stuck)
 

@@ -7,16 +7,15 @@ and is no state (a parameter, a control) is passed as `PerSample`, of which the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, VectorField, checked_value
+from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.structure import State, StateStructure
-from nde.solvers.transforms import share_memory
 
 __all__ = ["Counted", "Counter", "PerSample", "RowField", "RowLayout", "whole"]
 
@@ -83,6 +82,7 @@ class Counter:
     Attributes:
         check: Sees the first value; see `VectorField.watch`.
         diffusion_calls, diffusion_check: The same of the diffusion, where there is one.
+        kept, kept_diffusion: Keep values from being overwritten.
     """
 
     calls: int = 0
@@ -90,17 +90,8 @@ class Counter:
     check: Check | None = None
     diffusion_calls: int = 0
     diffusion_check: Check | None = None
-    _copies: bool = False
-    _first: Tensor | None = None
-
-    def keep(self, value: Tensor) -> Tensor:
-        """Return a value that later evaluations will not overwrite; the first two tell whether that takes a copy."""
-        if self.calls == 1:
-            self._first = value
-            return value.clone()
-        if self.calls == 2 and self._first is not None:
-            self._copies, self._first = share_memory(value, self._first), None
-        return value.clone() if self._copies else value
+    kept: Keeper = field(default_factory=Keeper)
+    kept_diffusion: Keeper = field(default_factory=Keeper)
 
 
 class RowField:
@@ -230,14 +221,17 @@ class RowField:
         counter.rows += rows
         direct = self._direct and t.dtype == self._time_dtype
         time, state = (t, y) if direct else self.arguments(t, y)
+        versions = versions_of(t, y) if counter.calls == 1 else None
         try:
             value = self.function(time, state, *self.args)
         except Exception as error:
             error.add_note(self.note(self.name, counter.calls, rows))
             raise
+        if versions is not None:
+            check_unwritten(versions, versions_of(t, y), self.name)
         if counter.calls == 1 and isinstance(value, Tensor):
             self.layout.structure.check_device(value, f"the value of {self.name}(t, y)")
-        return counter.keep(self.rows_of(value, y, f"the value of {self.name}(t, y)"))
+        return counter.kept(self.rows_of(value, y, f"the value of {self.name}(t, y)"))
 
     def note(self, name: str, calls: int, rows: int) -> str:
         """Return what is added to an exception that a function of the user's raised."""

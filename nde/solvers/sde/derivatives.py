@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nde.solvers.method import Scalar
 from nde.solvers.sde.field import SDEField
+from nde.solvers.transforms import tape_fails
 
 __all__ = ["derivative_along", "diffusion_and_derivative"]
 
@@ -25,6 +26,10 @@ def diffusion_and_derivative(field: SDEField, t: Scalar, y: Tensor) -> tuple[Ten
         The diffusion, shape ``(*state shape, m)``, and a function that takes a direction of the state's shape and
         returns the derivative, in the diffusion's shape; each call costs one backward pass.
     """
+    if tape_fails():
+        value, pull, *_ = torch.func.vjp(lambda state: field.diffusion(t, state), y)
+        _, turned, *_ = torch.func.vjp(lambda probe: pull(probe)[0], torch.zeros_like(value))
+        return value, lambda direction: turned(direction)[0]
     recording = torch.is_grad_enabled()
     with torch.enable_grad():
         state = y if recording and y.requires_grad else y.detach().requires_grad_()

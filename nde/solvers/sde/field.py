@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, VectorField, checked_value
+from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.sde.blame import find_sources
+from nde.solvers.sde.sums import matrix_product
 from nde.solvers.structure import StateStructure
 
 __all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField", "converted", "diffusion_matrix", "product"]
@@ -86,6 +87,7 @@ class SDEField(VectorField):
         self.path = path
         self.channels = channels
         self.diffusion_evaluations = 0
+        self._kept_diffusion = Keeper()
         self._noise_shape = (structure.size,) if channels is None else (*structure.leaves[0].shape[:-1], channels)
 
     def watch(self, check: Check) -> None:
@@ -127,6 +129,7 @@ class SDEField(VectorField):
             return checked_value(check, self.diffusion, t, y)
         self.diffusion_evaluations += 1
         time, state = self.arguments(t, y)
+        versions = versions_of(y) if self.diffusion_evaluations == 1 else None
         try:
             value = self.diffusion_function(time, state, *self.args)
         except Exception as error:
@@ -135,12 +138,17 @@ class SDEField(VectorField):
                 f"diffusion(t, y{', *args' if self.args else ''})"
             )
             raise
-        if self.channels is not None:
-            return diffusion_matrix(value, self.structure, self.noise, self.channels)
         shape = self._shape
-        if shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
-            return value.reshape(-1)
-        return self.structure.flatten(value, describe_diffusion(value, shape))
+        if self.channels is not None:
+            value = diffusion_matrix(value, self.structure, self.noise, self.channels)
+        elif shape is not None and isinstance(value, Tensor) and value.shape == shape and value.dtype == self._dtype:
+            value = value.reshape(-1)
+        else:
+            value = self.structure.flatten(value, describe_diffusion(value, shape))
+        if versions is not None:
+            check_unwritten(versions, versions_of(y), "diffusion")
+            self.structure.check_device(value, "the value of diffusion(t, y)")
+        return value if self._kept_diffusion.trusts else self._kept_diffusion(value)
 
     def increment(self, t: Scalar, h: Scalar) -> Increment:
         """Return what the path does from ``t`` to ``t + h``."""
@@ -170,7 +178,7 @@ def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     """Return matrices ``(..., d, m)`` times increments ``(..., m)``."""
     if diffusion.shape[-1] == 1:
         return diffusion.squeeze(-1) * noise
-    return torch.matmul(diffusion, noise.unsqueeze(-1)).squeeze(-1)
+    return matrix_product(diffusion, noise.unsqueeze(-1)).squeeze(-1)
 
 
 def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increment:
@@ -239,7 +247,8 @@ def diffusion_matrix(
         raise ValueError(
             f"the value of diffusion(t, y) must have at least one motion, but has shape {tuple(value.shape)}."
         )
-    if value.dtype != structure.leaves[0].dtype:
+    half = torch.is_autocast_enabled(value.device.type) and value.is_floating_point()  # what its user asked for
+    if value.dtype != structure.leaves[0].dtype and not half:
         raise TypeError(
             f"the value of diffusion(t, y) must have the state's dtype {structure.leaves[0].dtype}, but has "
             f"{value.dtype}."

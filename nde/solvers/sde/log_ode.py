@@ -14,6 +14,7 @@ from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import NOISE_TYPES, Increment, SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import plus, size_of
+from nde.solvers.sde.sums import matrix_product
 
 __all__ = ["LogODE"]
 
@@ -65,7 +66,7 @@ def _bracket(field: SDEField, t: Scalar, y: Tensor, increment: Increment) -> tup
     diffusion, along = diffusion_and_derivative(field, t, y)
     total = torch.zeros_like(y)
     if area.shape[-1] > 1:
-        directions = torch.matmul(diffusion, area)
+        directions = matrix_product(diffusion, area)
         for motion in range(area.shape[-1]):
             total = total + along(directions[..., motion].reshape(y.shape))[..., motion].reshape(y.shape)
     return diffusion, total

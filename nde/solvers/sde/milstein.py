@@ -13,6 +13,7 @@ from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
+from nde.solvers.transforms import tape_fails
 
 __all__ = ["Milstein"]
 
@@ -97,6 +98,9 @@ class Milstein(SDEMethod):
         if field.channels is not None:
             matrix, along = diffusion_and_derivative(field, t, y)
             return along(field.product(matrix, factor)).reshape(y.shape), matrix
+        if tape_fails():
+            diffusion, pull, *_ = torch.func.vjp(lambda state: field.diffusion(t, state), y)
+            return pull(diffusion * factor)[0], diffusion
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
             state = y if recording and y.requires_grad else y.detach().requires_grad_()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.brownian import RowWalk
-from nde.solvers.field import VectorField, checked_value
+from nde.solvers.field import VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.rows.field import Counted, Counter, RowField, RowLayout, Rows
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.field import Increment, Path, SDEField, converted, diffusion_matrix, product
@@ -112,15 +112,22 @@ class RowSDEField(RowField):
             return checked_value(check, self.diffusion, t, y)  # type: ignore[arg-type]  # times are tensors here
         counter.diffusion_calls += 1
         time, state = self.arguments(t, y)
+        versions = versions_of(t, y) if counter.diffusion_calls == 1 else None
         try:
             value = self.diffusion_function(time, state, *self.args)
         except Exception as error:
             error.add_note(self.note("diffusion", counter.diffusion_calls, rows))
             raise
+        structure, name = self.layout.structure, "the value of diffusion(t, y)"
         if self.channels is None:
-            return self.rows_of(value, y, "the value of diffusion(t, y)")
-        structure = self.layout.structure
-        return diffusion_matrix(value, structure, self.noise, self.channels, (rows, *structure.leaves[0].shape[1:]))
+            value = self.rows_of(value, y, name)
+        else:
+            shape = (rows, *structure.leaves[0].shape[1:])
+            value = diffusion_matrix(value, structure, self.noise, self.channels, shape)
+        if versions is not None:
+            check_unwritten(versions, versions_of(t, y), "diffusion")
+            structure.check_device(value, name)
+        return counter.kept_diffusion(value)
 
     def increment(self, t: Tensor, h: Tensor) -> Increment:
         """Return what the path does from ``t`` to ``t + h``, row by row.

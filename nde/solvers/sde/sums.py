@@ -1,4 +1,4 @@
-"""Sums of the stages of a step."""
+"""Sums of the stages of a step, and products of their matrices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["weighted_sum"]
+__all__ = ["matrix_product", "weighted_sum"]
+
+
+def matrix_product(left: Tensor, right: Tensor) -> Tensor:
+    """Return a product of matrices in the dtype that they have: autocast is for the user's functions."""
+    device = left.device.type
+    if not torch.is_autocast_enabled(device):
+        return torch.matmul(left, right)
+    with torch.autocast(device, enabled=False):
+        return torch.matmul(left, right)
 
 
 def weighted_sum(weights: tuple[float, ...], stages: Mapping[int, Tensor] | Sequence[Tensor]) -> Tensor:

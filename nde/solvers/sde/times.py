@@ -14,7 +14,6 @@ __all__ = ["cells", "row_cells", "row_snapper", "snapper"]
 
 # with more kinds of spans than these, their times make no grid that all samples profit from
 _MOST_SPANS = 16
-_SLIVER = 1e-9  # fixed steps this much (of a step) beside an output time are meant to end on it
 
 
 def cells(times: Sequence[float], controller: Controller, forced: Sequence[float] = ()) -> list[float]:
@@ -34,7 +33,7 @@ def cells(times: Sequence[float], controller: Controller, forced: Sequence[float
     grid = ends[:1]
     for end in ends[1:]:
         # a step that is cut short begins anew behind the cut
-        count = math.floor((end - grid[-1]) / step - _SLIVER)
+        count = math.floor((end - grid[-1]) / step - controller.stretch)
         for _ in range(count):
             # summed as the solver sums them: these are its times to the last digit
             grid.append(grid[-1] + step)

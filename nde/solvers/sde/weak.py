@@ -17,7 +17,7 @@ from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
-from nde.solvers.sde.sums import weighted_sum
+from nde.solvers.sde.sums import matrix_product, weighted_sum
 from nde.solvers.sde.weak_tableau import WeakTableau
 
 __all__ = ["WeakRungeKutta", "discrete_noise"]
@@ -69,7 +69,7 @@ class WeakRungeKutta(SDEMethod):
         for stage, row in enumerate(tableau.b2):
             matrix = stages.diffusions[0]
             if stage:
-                offsets = torch.matmul(weighted_sum(row, stages.diffusions), mixed)
+                offsets = matrix_product(weighted_sum(row, stages.diffusions), mixed)
                 matrix = _by_columns(field, t, y, offsets)
             y1 = field.plus_product(y1, matrix, tableau.beta3[stage] * three + tableau.beta4[stage] * root)
         return StepResult(y1, None, None, None, None)
