@@ -242,7 +242,7 @@ class ContinuousFlow(SolverLayer):
         estimator = self.trace if trace is None else find_trace(trace, self.size)
         directions = PerSample(estimator.draw(x.detach(), seed))
         start = {"z": x, "log_det": x.new_zeros((*x.shape[:-1], 1))}
-        options = self.options
+        options = {**self.options, **self.solve_options()}
         if not self.control_density:
             rtol, atol = tolerances_of_part(options["rtol"], options["atol"], x, x[..., 0].numel())
             tolerances = {"rtol": {"z": rtol, "log_det": 0.0}, "atol": {"z": atol, "log_det": LEFT_OUT}}

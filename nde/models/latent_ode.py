@@ -236,7 +236,7 @@ class LatentODE(SolverLayer):
         grid, places = torch.unique(asked, return_inverse=True)
         if len(grid) < 2:
             raise ValueError(f"There must be a time after t0 = {self.t0:g} at which a state is asked for.")
-        solution = solve_ode(self.field, z0, grid, args, **self.options)
+        solution = solve_ode(self.field, z0, grid, args, **{**self.options, **self.solve_options()})
         latents: Tensor = solution.ys[places[1:], torch.arange(len(z0), device=z0.device)]
         return solution, latents
 

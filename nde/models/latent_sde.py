@@ -196,7 +196,7 @@ class LatentSDE(SolverLayer):
             args,
             path=None if path is None else PaddedPath(path, z0[..., 0].numel()),
             seed=seed if path is None else None,
-            **{**self.options, **self._tolerances(z0)},
+            **{**self.options, **self.solve_options(), **self._tolerances(z0)},
         )
         divergence: Tensor = torch.distributions.kl_divergence(initial, self.initial)
         return LatentSDEOutput(solution, self.penalty(solution), divergence.sum(-1))
