@@ -14,6 +14,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.models.layer import LayerOutput, SolverLayer, check_size
+from nde.models.penalized import Part
 from nde.models.seeds import standard_normal
 from nde.models.trace import TraceEstimator, find_trace, value_and_trace
 from nde.models.unwatched import LEFT_OUT, tolerances_of_part
@@ -91,13 +92,15 @@ class ContinuousFlow(SolverLayer):
             of `nde.models.ExactTrace`, `nde.models.Hutchinson`, `nde.models.HutchPlusPlus` with options of its own.
         control_density: Whether the log-density takes part in the choice of the steps. Without, steps and penalties on
             the error are those of the states alone, and the density is as accurate as these steps make it.
-        regularizer: Penalty on the cost of the solve, applied in training mode.
+        regularizer: Penalty on the cost of the solve or along the trajectory of the states, applied in training mode.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: An argument is out of range.
+        ValueError: An argument is out of range, or the regularizer does not go with it.
     """
+
+    integrates = True
 
     def __init__(
         self,
@@ -242,12 +245,15 @@ class ContinuousFlow(SolverLayer):
         estimator = self.trace if trace is None else find_trace(trace, self.size)
         directions = PerSample(estimator.draw(x.detach(), seed))
         start = {"z": x, "log_det": x.new_zeros((*x.shape[:-1], 1))}
-        options = {**self.options, **self.solve_options()}
+        options: dict[str, Any] = {}
         if not self.control_density:
-            rtol, atol = tolerances_of_part(options["rtol"], options["atol"], x, x[..., 0].numel())
-            tolerances = {"rtol": {"z": rtol, "log_det": 0.0}, "atol": {"z": atol, "log_det": LEFT_OUT}}
-            options = {**options, **tolerances}
-        return solve_ode(functools.partial(self._slopes, estimator), start, ts, (directions, *args), **options)
+            rtol, atol = tolerances_of_part(self.options["rtol"], self.options["atol"], x, x[..., 0].numel())
+            options = {"rtol": {"z": rtol, "log_det": 0.0}, "atol": {"z": atol, "log_det": LEFT_OUT}}
+        slopes, states = functools.partial(self._slopes, estimator), Part("z", self._slope_of_states)
+        return self.integrated(solve_ode, (slopes,), start, ts, (directions, *args), states, **options)
+
+    def _slope_of_states(self, t: Tensor, z: Tensor, directions: Tensor, *args: Any) -> Tensor:
+        return self.field(t, z, *args)
 
     def _slopes(
         self, estimator: TraceEstimator, t: Tensor, state: dict[str, Tensor], directions: Tensor, *args: Any

@@ -94,13 +94,15 @@ class LatentODE(SolverLayer):
         t0: Time of the initial state; nothing may be observed before it.
         noise_std: Standard deviation of the observations' errors, a number or shape ``(data_size,)``.
         train_noise: Whether it is learned.
-        regularizer: Penalty on the cost of the latent solve, applied in training mode.
+        regularizer: Penalty on the cost of the latent solve or along its trajectory, applied in training mode.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
 
     Raises:
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range.
     """
+
+    integrates = True
 
     def __init__(
         self,
@@ -222,13 +224,15 @@ class LatentODE(SolverLayer):
         check_size(samples, "samples")
         times = self._not_before(check_series_times(ts, "ts", samples), "ts")
         z0 = standard_normal(self.log_noise_std, (samples, self.latent_size), seed)
-        return self.decoder(self._solve(z0, times, args)[1])
+        return self.decoder(self._solve(z0, times, args, penalised=False)[1])
 
     def extra_repr(self) -> str:
         """Describe sizes and the solver in ``repr``."""
         return f"latent_size={self.latent_size}, t0={self.t0:g}, {super().extra_repr()}"
 
-    def _solve(self, z0: Tensor, times: Tensor, args: tuple[Any, ...]) -> tuple[Solution, Tensor]:
+    def _solve(
+        self, z0: Tensor, times: Tensor, args: tuple[Any, ...], penalised: bool = True
+    ) -> tuple[Solution, Tensor]:
         """Return a solution through all times of all samples, and each sample's states at its own."""
         start = torch.full_like(times[:1], self.t0)
         # in the precision of the state, in which different times may be the same
@@ -236,7 +240,10 @@ class LatentODE(SolverLayer):
         grid, places = torch.unique(asked, return_inverse=True)
         if len(grid) < 2:
             raise ValueError(f"There must be a time after t0 = {self.t0:g} at which a state is asked for.")
-        solution = solve_ode(self.field, z0, grid, args, **{**self.options, **self.solve_options()})
+        if penalised:
+            solution = self.integrated(solve_ode, (self.field,), z0, grid, args)
+        else:
+            solution = solve_ode(self.field, z0, grid, args, **self.options)
         latents: Tensor = solution.ys[places[1:], torch.arange(len(z0), device=z0.device)]
         return solution, latents
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nde.models.penalized import check_penalties, integrals_due, solve_with_integrals
+from nde.models.penalized import Part, check_penalties, integrals_due, solve_with_integrals
 from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
@@ -90,6 +90,7 @@ class SolverLayer(nn.Module):
         y0: State,
         ts: Any,
         args: tuple[Any, ...],
+        part: Part | None = None,
         **options: Any,
     ) -> Solution:
         """Solve with the options of the layer, those of its regularizer and further ones.
@@ -101,6 +102,7 @@ class SolverLayer(nn.Module):
             functions: The field; or drift and diffusion.
             y0, args: As for the solver.
             ts: Output times, which `steer` jitters; None for the layer's.
+            part: What penalties along the trajectory look at; None for the whole state.
             options: Options that take precedence.
         """
         times = self.times(ts)
@@ -108,7 +110,7 @@ class SolverLayer(nn.Module):
         penalties = integrals_due(self.regularizer) if self.training else []
         if not penalties:
             return solver(*functions, y0, times, args, **options)
-        return solve_with_integrals(solver, functions, penalties, y0, times, args, options)
+        return solve_with_integrals(solver, functions, penalties, y0, times, args, options, part)
 
     def solve_options(self) -> dict[str, Any]:
         """Return the keywords that the regularizer asks of a solve in training mode; none in evaluation mode."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,7 +22,20 @@ from nde.solvers.rows.field import PerSample, whole
 from nde.solvers.solution import OnDemand
 from nde.solvers.structure import State, StateStructure
 
-__all__ = ["PenalizedSolution", "check_penalties", "integrals_due", "solve_with_integrals"]
+__all__ = ["Part", "PenalizedSolution", "check_penalties", "integrals_due", "solve_with_integrals"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a state that is a dict that penalties look at.
+
+    Attributes:
+        key: Where it is in the state.
+        field: Its own field, ``(t, part, *args)``.
+    """
+
+    key: str
+    field: Callable[..., State]
 
 
 class PenalizedSolution(Solution):
@@ -91,8 +105,11 @@ class PenalizedSolution(Solution):
 class _Augmented:
     """A field whose state is ``{"y": ..., "integrals": ...}``, with what was drawn before the solve as an argument."""
 
-    def __init__(self, field: Callable[..., State], penalties: Sequence[TrajectoryPenalty], samples: bool) -> None:
+    def __init__(
+        self, field: Callable[..., State], part: Part | None, penalties: Sequence[TrajectoryPenalty], samples: bool
+    ) -> None:
         self.field = field
+        self.part = part
         self.penalties = penalties
         self.samples = samples
 
@@ -100,8 +117,11 @@ class _Augmented:
         y = state["y"]
         slope = self.field(t, y, *args)
         rows = state["integrals"].shape[0] if self.samples else None
+        field, part, slope_of_part = self.field, y, slope
+        if self.part is not None:
+            field, part, slope_of_part = self.part.field, y[self.part.key], slope[self.part.key]
         values = [
-            penalty.integrand(_point(self.field, args, t, y, slope, probe, rows))
+            penalty.integrand(_point(field, args, t, part, slope_of_part, probe, rows))
             for penalty, probe in zip(self.penalties, probes, strict=True)
         ]
         return {"y": slope, "integrals": torch.stack(values, -1).to(state["integrals"].dtype)}
@@ -132,7 +152,7 @@ def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integr
         if not integrates:
             raise ValueError(
                 f"regularizer must not hold {type(part).__name__}: this layer makes no integrals along the trajectory. "
-                "NeuralODE and NeuralSDE do."
+                "NeuralODE, LatentODE, ContinuousFlow and NeuralSDE do."
             )
         if stochastic and not part.stochastic:
             raise ValueError(
@@ -179,6 +199,7 @@ def solve_with_integrals(
     ts: Any,
     args: tuple[Any, ...],
     options: dict[str, Any],
+    part: Part | None = None,
 ) -> Solution:
     """Solve, and make the integral of each penalty.
 
@@ -188,6 +209,7 @@ def solve_with_integrals(
         penalties: The penalties.
         y0, ts, args: As for the solver.
         options: Its keywords.
+        part: What penalties look at; None for the whole state.
 
     Returns:
         The solution, with ``integrals`` for `TrajectoryPenalty.value`.
@@ -206,11 +228,12 @@ def solve_with_integrals(
     if given is None:  # the times are wrong: the solver says how
         return solver(*functions, y0, ts, args, **options)
     times = ExtraTimes(given, local, batch, leaf.dim())
-    probes = {penalty: penalty.probe(times.start(structure), y0) for penalty in penalties}
+    field, *noise = functions
+    watched, seen = (field, y0) if part is None else (part.field, y0[part.key])
+    probes = {penalty: penalty.probe(times.start(structure), seen) for penalty in penalties}
     solved_from, solved_args = y0, args
     if along:
-        field, *noise = functions
-        functions = (_Augmented(field, along, batch is not None), *map(_WithoutNoise, noise))
+        functions = (_Augmented(field, part, along, batch is not None), *map(_WithoutNoise, noise))
         drawn = tuple(probes[penalty] for penalty in along)
         solved_args = (PerSample(drawn) if per_sample else drawn, *args)
         options = {**options, **_left_out(options, y0, structure, len(along), batch)}
@@ -222,13 +245,13 @@ def solve_with_integrals(
         ends: Tensor = solution.y1["integrals"] * times.direction.unsqueeze(-1).to(solution.y1["integrals"])
         integrals.update(zip(along, ends.unbind(-1), strict=True))
     if local:
-        field = functions[0].field if isinstance(functions[0], _Augmented) else functions[0]
         ys = solution.ys["y"] if along else solution.ys
+        ys = ys if part is None else ys[part.key]
         length = times.length.to(dtype=structure.time_dtype, device=structure.device)
         for index, penalty in enumerate(local):
             t, y = times.time(index, structure), times.state(index, ys)
-            slope = field(t, y, *whole(args))
-            point = _point(field, whole(args), t, y, slope, probes[penalty], batch)
+            slope = watched(t, y, *whole(args))
+            point = _point(watched, whole(args), t, y, slope, probes[penalty], batch)
             integrals[penalty] = length * penalty.integrand(point)
     return PenalizedSolution(solution, given, bool(along), times if local else None, integrals)
 

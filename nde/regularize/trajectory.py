@@ -90,7 +90,7 @@ class TrajectoryPoint:
 class TrajectoryPenalty(Penalty):
     """The integral of a non-negative function along the trajectory, averaged over the samples.
 
-    `nde.models.NeuralODE` and `nde.models.NeuralSDE` make it in training mode, where the weight is not zero:
+    `NeuralODE`, `LatentODE`, `ContinuousFlow` and `NeuralSDE` make it in training mode, where the weight is not zero:
 
     - ``form="augmented"``: as one more state of the solve, which takes no part in the control of the steps: these are
       the steps of the solve without the penalty. One evaluation of the integrand for each one of the field, and one
@@ -149,7 +149,7 @@ class TrajectoryPenalty(Penalty):
         integral: Tensor | None = getattr(solution, "integrals", {}).get(self)
         if integral is None:
             raise ValueError(
-                f"the solution holds no integral of {type(self).__name__}: a NeuralODE or NeuralSDE makes it, in "
+                f"the solution holds no integral of {type(self).__name__}: layers such as NeuralODE make it, in "
                 "training mode, where the penalty is part of its regularizer and has a weight. Read output.penalty."
             )
         return integral.mean()

@@ -9,6 +9,7 @@ from torch import Tensor
 import nde
 from nde.models import NeuralODE, NeuralSDE
 from nde.regularize import GlobalError, GlobalStiffness, JacobianFrobenius, Kinetic, LocalError, NFEBudget, Taylor
+from tests.models import test_latent_ode as latent_ode
 from tests.problems import Net, double, van_der_pol
 
 
@@ -248,3 +249,53 @@ def test_every_sample_of_a_stochastic_equation_has_an_integral_of_its_own(y0: Te
     path = nde.BrownianPath(0.0, 1.0, (4, 2), seed=0, dtype=torch.float64)
     with pytest.raises(ValueError, match="path does not go with"):
         NeuralSDE(Decay(0.7), lambda t, y: 0.1 + 0 * y, regularizer=Kinetic(), per_sample=True)(y0, path=path)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("form", ["augmented", "local"])
+def test_a_latent_ode_has_the_penalty_of_its_latent_solve(form: str, per_sample: bool) -> None:
+    penalty = Kinetic(form=form, seed=3)
+    layer = latent_ode.model(regularizer=penalty, per_sample=per_sample, rtol=1e-8, atol=1e-8)
+    values, mask = latent_ode.series()
+    output = layer(latent_ode.TIMES, values, mask, draw=False)
+    z0 = layer.encoder(latent_ode.TIMES, values, mask, 0.0).mean
+    twin = NeuralODE(
+        layer.field,
+        latent_ode.TIMES,
+        regularizer=Kinetic(form=form, seed=3),
+        per_sample=per_sample,
+        rtol=1e-8,
+        atol=1e-8,
+    )
+    torch.testing.assert_close(output.penalty, twin(z0).penalty)
+    count = penalty.draws.count
+    layer.sample(3, latent_ode.TIMES)
+    assert penalty.draws.count == count  # draws from the prior are not penalised
+    plain = layer.eval()(latent_ode.TIMES, values, mask, draw=False)
+    torch.testing.assert_close(output.latents, plain.latents, rtol=1e-10, atol=1e-12)
+
+
+def test_appended_zeros_are_part_of_the_penalised_state(y0: Tensor) -> None:
+    output = NeuralODE(lambda t, y: 0 * y + 2.0, augment=1, regularizer=Kinetic())(y0)
+    assert output.y1.shape == (4, 3)
+    torch.testing.assert_close(output.penalty.detach(), torch.tensor(2.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("control_density", [False, True])
+@pytest.mark.parametrize("form", ["augmented", "local"])
+def test_a_flow_has_the_penalty_of_its_states(form: str, control_density: bool, per_sample: bool, y0: Tensor) -> None:
+    options = {"per_sample": per_sample, "rtol": 1e-8, "atol": 1e-8}
+    made = [lambda: Kinetic(form=form, seed=1), lambda: Taylor(2, form=form, seed=1)]
+    for penalty in made:
+        flow = nde.ContinuousFlow(
+            Net(size=2), 2, regularizer=penalty(), control_density=control_density, trace="hutchinson", **options
+        )
+        output = flow(y0, seed=0)
+        twin = NeuralODE(flow.field, regularizer=penalty(), **options)(y0)
+        torch.testing.assert_close(output.penalty, twin.penalty, rtol=1e-6, atol=0)
+        grads = torch.autograd.grad(output.penalty + output.log_prob.mean(), list(flow.parameters()))
+        assert all(bool(grad.any()) for grad in grads)
+        plain = flow.eval()(y0, seed=0)
+        torch.testing.assert_close(output.log_prob, plain.log_prob, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(output.solution.steps.h, plain.solution.steps.h, rtol=1e-6, atol=0)
