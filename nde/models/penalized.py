@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,15 +13,14 @@ from torch import Tensor
 from nde import validation
 from nde.models.extra_times import ExtraTimes
 from nde.models.girsanov import PaddedPath
+from nde.models.penalized_solution import PenalizedSolution
 from nde.models.unwatched import LEFT_OUT
 from nde.regularize import GlobalStiffness, LocalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
 from nde.solvers import Solution
-from nde.solvers.retake import RetakenStep
 from nde.solvers.rows.field import PerSample, whole
-from nde.solvers.solution import OnDemand
 from nde.solvers.structure import State, StateStructure
 
-__all__ = ["Part", "PenalizedSolution", "check_penalties", "integrals_due", "solve_with_integrals"]
+__all__ = ["Part", "check_penalties", "integrals_due", "solve_with_integrals"]
 
 
 @dataclass(frozen=True)
@@ -36,70 +34,6 @@ class Part:
 
     key: str
     field: Callable[..., State]
-
-
-class PenalizedSolution(Solution):
-    """A solution whose solve did more than was asked for, which it leaves out; the rest is that of the whole.
-
-    Args:
-        solution: What the solve returned.
-        ts: Output times that were asked for.
-        augmented: Whether its state is ``{"y": ..., "integrals": ...}``.
-        extra: Output times that were added.
-        integrals: Integral of each penalty, shape ``(samples,)`` or ``()``.
-    """
-
-    def __init__(
-        self,
-        solution: Solution,
-        ts: Tensor,
-        augmented: bool,
-        extra: ExtraTimes | None,
-        integrals: dict[TrajectoryPenalty, Tensor],
-    ) -> None:
-        self.ts = ts
-        self.integrals = integrals
-        self.steps = solution.steps
-        if augmented:
-            self.carry1 = None  # that of another state
-            if solution.steps.y is not None:
-                self.steps = dataclasses.replace(solution.steps, y=solution.steps.y["y"])
-        self._whole = solution
-        self._augmented = augmented
-        self._extra = extra
-        self._recorded = solution._recorded
-
-    def __getattr__(self, name: str) -> Any:
-        # asked for what is not found here; the guard is for copies, which are made without the whole
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._whole, name)
-
-    @OnDemand
-    def ys(self) -> State:
-        """See `Solution.ys`."""
-        states = self._own(self._whole.ys)
-        return states if self._extra is None else self._extra.without(states)
-
-    @OnDemand
-    def y1(self) -> State:
-        """See `Solution.y1`."""
-        return self._own(self._whole.y1)
-
-    def __call__(self, t: Tensor | float) -> State:
-        """See `Solution.__call__`."""
-        return self._own(self._whole(t))
-
-    def derivative(self, t: Tensor | float) -> State:
-        """See `Solution.derivative`."""
-        return self._own(self._whole.derivative(t))
-
-    def retake(self, index: int, *, grad: str = "direct", reference: bool = False) -> RetakenStep:
-        """See `Solution.retake`."""
-        return self._whole.retake(index, grad=grad, reference=reference)
-
-    def _own(self, state: State) -> State:
-        return state["y"] if self._augmented else state
 
 
 class _Augmented:
