@@ -44,12 +44,20 @@ def trained(regularizer, iterations: int) -> tuple[list[int], float]:
     return evaluations, float(loss.detach())
 
 
-@pytest.mark.parametrize(("penalty", "target"), [(GlobalError, 80), (LocalError, 60), (StepCount, 80)])
+@pytest.mark.parametrize(
+    ("penalty", "target"),
+    [
+        (LocalError, 60),
+        pytest.param(GlobalError, 80, marks=pytest.mark.slow),
+        pytest.param(StepCount, 80, marks=pytest.mark.slow),
+    ],
+)
 def test_evaluations_end_within_a_tenth_of_the_target_without_a_coefficient(penalty, target: int) -> None:
     evaluations, _ = trained(NFEBudget(target, penalty()), 80)
     assert abs(sum(evaluations[-10:]) / 10 / target - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_training_without_a_budget_costs_more_than_any_of_the_targets() -> None:
     evaluations, _ = trained(None, 80)
     assert sum(evaluations[-10:]) / 10 > 1.2 * 80
