@@ -1,7 +1,7 @@
 """The front door of controlled equations: `solve_cde`.
 
-A controlled equation is an ordinary one whose field is a product, so that `nde.solve_ode` solves it: here the product is
-made, what belongs to single rows is handed on as `PerSample`, and steps are made to end where the path has corners.
+A controlled equation is an ordinary one whose field is a product, so that `nde.solve_ode` solves it: here the product
+is made, what belongs to single rows is handed on as `PerSample`, and steps are made to end where the path has corners.
 """
 
 from __future__ import annotations
@@ -37,22 +37,23 @@ def solve_cde(
 ) -> Solution:
     """Integrate ``dz = field(t, z, *args) dX(t)`` and return the solution at ``ts``.
 
-    Solved as ``dz/dt = field(t, z, *args) dX/dt``. Kidger, Morrill, Foster, Lyons (2020), Neural controlled differential
-    equations for irregular time series, equations 4 and 5.
+    Solved as ``dz/dt = field(t, z, *args) dX/dt``. Kidger, Morrill, Foster, Lyons (2020), Neural controlled
+    differential equations for irregular time series, equations 4 and 5.
 
     Args:
         field: Callable ``(t, z, *args)`` that returns a matrix for each row, shape ``(batch..., hidden, channels)``. If
-            it has a method ``product(t, z, slope, *args)``, that is called instead: it returns the product of the matrices
-            and ``slope``, of the shape of ``z``, without having to form them.
+            it has a method ``product(t, z, slope, *args)``, that is called instead: it returns the product of the
+            matrices and ``slope``, of the shape of ``z``, without having to form them.
         control: The path ``X``: an `nde.controls.ControlPath`, such as `nde.controls.HermiteCubicPath`, or any object
-            with ``derivative(t)`` of shape ``(batch..., channels)``. Gradients reach its coefficients with every adjoint.
+            with ``derivative(t)`` of shape ``(batch..., channels)``. Gradients reach its coefficients with every
+            adjoint.
         y0: Initial state, shape ``(batch..., hidden)``. A path without a batch drives all rows.
         ts: Output times; None for the first and the last knot.
         args: Further arguments of the field.
-        per_sample: See `nde.solve_ode`: a time and a step size for each row. The path must be a `ControlPath`; its first
-            batch axis, if any, is that of ``y0``.
-        jump_ts: Times at which the field is discontinuous; None for those at which the path's derivative jumps, the inner
-            knots of a path of straight pieces.
+        per_sample: See `nde.solve_ode`: a time and a step size for each row. The path must be a `ControlPath`; its
+            first batch axis, if any, is that of ``y0``.
+        jump_ts: Times at which the field is discontinuous; None for those at which the path's derivative jumps, the
+            inner knots of a path of straight pieces.
         options: Every other option of `nde.solve_ode`.
 
     Returns:
@@ -106,14 +107,14 @@ class _Driven:
     def __init__(self, field: Any, product: Any, control: Any, by_rows: bool) -> None:
         self.field = field
         self.product = product
-        # the tables that come with each call are looked for gradients there, and not here
-        self.control = control.with_tables([table.detach() for table in control.tables]) if by_rows else control
+        # the tables come with each call, and get their gradients there
+        self.control = _without_rows(control) if by_rows else control
         self.by_rows = by_rows
 
     def __call__(self, t: Tensor, z: Tensor, *args: Any) -> Tensor:
         control = self.control
         if self.by_rows:
-            control, args = control.with_tables(args[0]), args[1:]
+            control, args = type(control).from_tables(args[0], control.times), args[1:]
         slope = control.derivative(t)
         if self.product is not None:
             value: Tensor = self.product(t, z, slope, *args)
@@ -131,6 +132,10 @@ class _Driven:
             )
         # cheaper than a batched matrix product for vectors, above all backwards
         return torch.linalg.vecdot(slope.to(matrix.dtype).unsqueeze(-2), matrix)
+
+
+def _without_rows(control: ControlPath) -> ControlPath:
+    return type(control).from_tables([table.detach()[:0] for table in control.tables], control.times)
 
 
 def _check_batch(control: ControlPath, y0: Tensor, per_sample: bool) -> None:
@@ -157,6 +162,6 @@ def _check_span(control: ControlPath, ts: Any) -> None:
     room = _ROUNDING * (high - low)
     if first < low - room or last > high + room:
         raise ValueError(
-            f"ts must lie between the first and the last knot of the control, {low:.10g} and {high:.10g}, but goes from "
-            f"{first:.10g} to {last:.10g}."
+            f"ts must lie between the first and the last knot of the control, {low:.10g} and {high:.10g}, but goes "
+            f"from {first:.10g} to {last:.10g}."
         )

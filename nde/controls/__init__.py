@@ -1,7 +1,8 @@
 """Paths through data: what drives a controlled differential equation.
 
-This floor stands alone, below everything that solves: it uses torch and nothing else of the package. `nde.solve_cde`, the
-layer `nde.NeuralCDE` and the interface of torchcde stand on it; so may whatever needs observations as a function of time.
+This floor stands alone, below everything that solves: it uses torch and nothing else of the package. `nde.solve_cde`,
+the layer `nde.NeuralCDE` and the interface of torchcde stand on it; so may whatever needs observations as a function of
+time.
 """
 
 from nde.controls.checks import check_series

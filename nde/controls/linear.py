@@ -42,13 +42,13 @@ class LinearPath(ControlPath):
 
     def evaluate(self, t: Any) -> Tensor:
         """See `ControlPath.evaluate`."""
-        index, s = self._piece(t)
+        index, s = self.piece(t)
         values, slopes = self.tables
         return self._rows(values, index) + s * self._rows(slopes, index)
 
     def derivative(self, t: Any) -> Tensor:
         """See `ControlPath.derivative`."""
-        index, _ = self._piece(t)
+        index, _ = self.piece(t)
         return self._rows(self.tables[1], index)
 
 

@@ -65,14 +65,13 @@ class ControlPath(ABC):
                 f"with two knots at least, but have {shape}."
             )
         times = check_times(times, shape[-2] + cls._fewer, coefficients)
-        path = cls.__new__(cls)
-        path._set(cls._tables(coefficients, times), times)
-        return path
+        return cls.from_tables(cls._tables(coefficients, times), times)
 
-    def with_tables(self, tables: Sequence[Tensor]) -> Self:
-        """Return a path with the same knots and other `tables`, such as some rows of these."""
-        path = type(self).__new__(type(self))
-        path._set(tuple(tables), self.times)
+    @classmethod
+    def from_tables(cls, tables: Sequence[Tensor], times: Tensor) -> Self:
+        """Return the path of given `tables`, such as some rows of those of another path, and knots, without checks."""
+        path = cls.__new__(cls)
+        path._set(tuple(tables), times)
         return path
 
     def _set(self, tables: tuple[Tensor, ...], times: Tensor) -> None:
@@ -134,7 +133,7 @@ class ControlPath(ABC):
             t: As for `evaluate`, and with the same shapes.
         """
 
-    def _piece(self, t: Any) -> tuple[Tensor, Tensor]:
+    def piece(self, t: Any) -> tuple[Tensor, Tensor]:
         """Return the indices of the pieces that times fall into, and the times since these began."""
         if not isinstance(t, Tensor) or t.dtype != self.times.dtype or t.device != self.times.device:
             t = torch.as_tensor(t, dtype=self.times.dtype, device=self.times.device)
@@ -166,12 +165,12 @@ class CubicPath(ControlPath):
 
     def evaluate(self, t: Any) -> Tensor:
         """See `ControlPath.evaluate`."""
-        index, s = self._piece(t)
+        index, s = self.piece(t)
         a, b, c, d = self._rows(self.coefficients, index).chunk(4, -1)
         return a + s * (b + s * (c / 2 + s * (d / 3)))
 
     def derivative(self, t: Any) -> Tensor:
         """See `ControlPath.derivative`."""
-        index, s = self._piece(t)
+        index, s = self.piece(t)
         b, c, d = self._rows(self.coefficients[..., self.channels :], index).chunk(3, -1)
         return torch.addcmul(b, s, torch.addcmul(c, s, d))

@@ -14,9 +14,9 @@ def solve_dominant(lower: Tensor, diagonal: Tensor, upper: Tensor, right: Tensor
     """Solve ``lower[i] x[i - 1] + diagonal[i] x[i] + upper[i] x[i + 1] = right[i]`` along axis -2.
 
     By cyclic reduction of all rows at once (Hockney, Jesshope, 1981, Parallel computers): a step takes the neighbours
-    out of every row, which couples it to rows twice as far away. Where ``|lower| + |upper| <= |diagonal| / 2``, as in the
-    equations of splines, a step squares what couples the rows: after six of them it is below the rounding of float64,
-    however long the system is. The work grows as its length, the number of operations does not.
+    out of every row, which couples it to rows twice as far away. Where ``|lower| + |upper| <= |diagonal| / 2``, as in
+    the equations of splines, a step squares what couples the rows: after six of them it is below the rounding of
+    float64, however long the system is. The work grows as its length, the number of operations does not.
 
     Args:
         lower, diagonal, upper, right: Shape ``(batch..., n, channels)``, or one that broadcasts to it;

@@ -33,9 +33,10 @@ class NeuralCDE(SolverLayer):
     Args:
         field: An ``nn.Module`` or any callable ``(t, z, *args)`` that returns a matrix for each row, shape
             ``(batch..., hidden, channels)``, or has a method ``product``; see `nde.solve_cde`.
-        initial: An ``nn.Module`` or any callable from ``X(ts[0])``, shape ``(batch..., channels)``, to the initial state,
-            ``(batch..., hidden)``; None if every call brings an initial state.
-        ts: Output times, shape ``(T,)``; those of a call take precedence. Empty for the first and last knot of the path.
+        initial: An ``nn.Module`` or any callable from ``X(ts[0])``, shape ``(batch..., channels)``, to the initial
+            state, ``(batch..., hidden)``; None if every call brings an initial state.
+        ts: Output times, shape ``(T,)``; those of a call take precedence. Empty for the first and last knot of the
+            path.
         regularizer: Penalty on the cost of the solve, applied in training mode.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
 
