@@ -38,6 +38,8 @@ def extended(x: Tensor) -> Tensor:
         x: Data, shape ``(batch..., length, channels)``. Channels without any value become zero.
     """
     known = ~x.isnan()
+    if bool(known.all()):
+        return x
     before, behind = place_before(known), _place_behind(known)
     last = before[..., -1:, :]
     ahead = torch.where(before < 0, behind, torch.where(behind == x.shape[-2], last, _places(x, -2)))
@@ -54,6 +56,8 @@ def fill_linearly(x: Tensor, times: Tensor) -> Tensor:
     """
     x = extended(x)
     known = ~x.isnan()
+    if bool(known.all()):
+        return x
     before, behind = place_before(known), _place_behind(known)
     t0, t1 = times[before], times[behind]
     # where a value is known the interval has no length, and any other denominator does
