@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from nde import validation
-from nde.controls import ControlPath
+from nde.controls import ControlPath, LinearPath
 from nde.solve import solve_ode
 from nde.solvers.rows.field import PerSample
+from nde.solvers.rows.landings import gaps
 from nde.solvers.solution import Solution
+from nde.solvers.structure import StateStructure
 
 __all__ = ["solve_cde"]
 
@@ -76,7 +78,9 @@ def solve_cde(
         _check_batch(control, y0, per_sample)
         ts = control.interval.detach() if ts is None else ts
         _check_span(control, ts)
-        jump_ts = control.jump_ts if jump_ts is None else jump_ts
+        if jump_ts is None:
+            jump_ts = control.jump_ts
+            control = _made_up(control, StateStructure(y0).time_dtype)
     elif not callable(getattr(control, "derivative", None)):
         raise TypeError(
             f"control must be a path, but is a {type(control).__name__}. Try nde.controls.HermiteCubicPath(x, times)."
@@ -132,6 +136,22 @@ class _Driven:
             )
         # cheaper than a batched matrix product for vectors, above all backwards
         return torch.linalg.vecdot(slope.to(matrix.dtype).unsqueeze(-2), matrix)
+
+
+def _made_up(control: ControlPath, dtype: torch.dtype) -> ControlPath:
+    """Return a path of straight pieces that makes up for the surroundings of its knots, which no step enters.
+
+    They are a few rounding units of a time of ``dtype`` wide, a loss that would add up over the knots in float32.
+    """
+    if not isinstance(control, LinearPath):
+        return control
+    knots: list[float] = control.times.tolist()
+    lost = [0.0] * (len(knots) - 1)
+    for index, knot in enumerate(knots[1:-1]):
+        for gap in gaps([knot], knots[0], knots[-1], dtype):
+            lost[index] += knot - gap.low
+            lost[index + 1] += gap.high - knot
+    return control.steeper(torch.tensor(lost, dtype=torch.float64, device=control.times.device))
 
 
 def _without_rows(control: ControlPath) -> ControlPath:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,18 @@ class LinearPath(ControlPath):
     def _tables(cls, coefficients: Tensor, times: Tensor) -> tuple[Tensor, ...]:
         slopes = coefficients.diff(dim=-2) / times.diff().unsqueeze(-1).to(coefficients.dtype)
         return coefficients, slopes
+
+    def steeper(self, skipped: Tensor) -> Self:
+        """Return a path whose slopes make up for times that an integration leaves out: its increments stay the same.
+
+        Args:
+            skipped: How much is left out of each piece, shape ``(length - 1,)``.
+        """
+        values, slopes = self.tables
+        lengths = self.times.detach().diff().to(skipped)
+        # of pieces that nothing is left of, no slope can make up for anything
+        factors = lengths / (lengths - torch.minimum(skipped, lengths / 2))
+        return self.from_tables((values, slopes * factors.unsqueeze(-1).to(slopes)), self.times)
 
     def evaluate(self, t: Any) -> Tensor:
         """See `ControlPath.evaluate`."""
