@@ -138,7 +138,7 @@ class ControlPath(ABC):
         if not isinstance(t, Tensor) or t.dtype != self.times.dtype or t.device != self.times.device:
             t = torch.as_tensor(t, dtype=self.times.dtype, device=self.times.device)
         # the piece before a knot owns it; the ends of the list are left out, so that the outermost pieces go on
-        index = torch.bucketize(t.detach(), self._inner)
+        index = torch.bucketize(t.detach().contiguous(), self._inner)
         since = t - self.times.index_select(0, index.reshape(-1)).reshape(index.shape)
         since = since.to(self.coefficients.dtype)
         return index, since if t.dim() > 1 else since.unsqueeze(-1)

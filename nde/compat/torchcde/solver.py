@@ -103,6 +103,8 @@ def _check(control: Any, func: Any, z0: Any, t: Tensor) -> None:
     """Raise ValueError unless control, field and state fit at the first time."""
     if not hasattr(control, "derivative"):
         raise ValueError("X must have a 'derivative' method.")
+    if not isinstance(z0, (Tensor, tuple, list)):
+        raise ValueError("z0 must be either a tensor or a tuple/list of tensors.")
     slope = control.derivative(t[0].detach())
     by_product = hasattr(func, "prod")
     name = "func.prod" if by_product else "func"
@@ -111,14 +113,12 @@ def _check(control: Any, func: Any, z0: Any, t: Tensor) -> None:
         if not isinstance(slope, Tensor) or not isinstance(value, Tensor):
             raise ValueError(f"z0 is a tensor and so X.derivative and {name} must return tensors as well.")
         parts = [(z0, slope, value)]
-    elif isinstance(z0, (tuple, list)):
+    else:
         if not all(isinstance(found, (tuple, list)) and len(found) == len(z0) for found in (slope, value)):
             raise ValueError(
                 f"z0 is a tuple/list and so X.derivative and {name} must return tuples of the same length, {len(z0)}."
             )
         parts = list(zip(z0, slope, value, strict=True))
-    else:
-        raise ValueError("z0 must be either a tensor or a tuple/list of tensors.")
     for state, own_slope, own_value in parts:
         if not all(isinstance(item, Tensor) for item in (state, own_slope, own_value)):
             raise ValueError(f"z0, X.derivative and {name} must be tensors or tuples of tensors.")
