@@ -37,8 +37,10 @@ class NeuralCDE(SolverLayer):
             state, ``(batch..., hidden)``; None if every call brings an initial state.
         ts: Output times, shape ``(T,)``; those of a call take precedence. Empty for the first and last knot of the
             path.
-        regularizer: Penalty on the cost of the solve, applied in training mode.
+        regularizer: Penalty on the cost of the solve, applied in training mode. Local ones need a path without corners,
+            or ``jump_ts=()``: they go with no forced ends of steps.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
+        jump_ts: See `nde.solve_cde`.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -62,6 +64,7 @@ class NeuralCDE(SolverLayer):
         dt_max: float = math.inf,
         throw: bool = True,
         per_sample: bool = False,
+        jump_ts: Tensor | Sequence[float] | None = None,
     ) -> None:
         options: dict[str, Any] = {
             "method": method,
@@ -74,6 +77,7 @@ class NeuralCDE(SolverLayer):
             "dt_max": dt_max,
             "throw": throw,
             "per_sample": per_sample,
+            "jump_ts": jump_ts,
         }
         super().__init__(ts, regularizer, options)
         if not callable(getattr(field, "product", None)):
@@ -108,7 +112,7 @@ class NeuralCDE(SolverLayer):
             TypeError: An argument has the wrong type, or there is no initial state.
             SolverError: The solve failed and ``throw`` is set.
         """
-        solution = self.solve(control, y0, ts, args)
+        solution = self.solve(control, y0, ts, args, **self.solve_options())
         return NeuralCDEOutput(solution, self.penalty(solution))
 
     def solve(

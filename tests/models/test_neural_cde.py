@@ -67,6 +67,21 @@ def test_penalties_are_applied_in_training_mode_and_reach_the_data() -> None:
     assert "tsit5" in repr(layer)
 
 
+@pytest.mark.parametrize("penalty", [nde.regularize.LocalError, nde.regularize.LocalStiffness])
+def test_local_penalties_work_where_no_step_is_forced_and_refuse_elsewhere(penalty: Any) -> None:
+    x = torch.randn(3, 6, 2, requires_grad=True)
+    free: tuple[tuple[Any, Any], ...] = ((HermiteCubicPath, None), (LinearPath, ()))
+    for kind, jumps in free:
+        layer = nde.NeuralCDE(Field(4, 2), nn.Linear(2, 4), regularizer=penalty(weight=1.0), jump_ts=jumps)
+        found = layer(kind(x)).penalty
+        assert found > 0
+        assert all(part.abs().sum() > 0 for part in torch.autograd.grad(found, [x, *layer.field.parameters()]))
+    layer = nde.NeuralCDE(Field(4, 2), nn.Linear(2, 4), regularizer=penalty(weight=1.0))
+    with pytest.raises(ValueError, match="jump_ts"):
+        layer(LinearPath(x))
+
+
+@pytest.mark.slow
 def test_it_learns_the_area_that_a_path_encloses() -> None:
     # the signed area tells the order of two channels, which no function of the end points does
     x = torch.randn(64, 6, 2).cumsum(1)
