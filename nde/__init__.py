@@ -1,6 +1,6 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
-from nde import regularize
+from nde import controls, regularize
 from nde.models import (
     ContinuousFlow,
     ContinuousFlowOutput,
@@ -8,12 +8,15 @@ from nde.models import (
     LatentODEOutput,
     LatentSDE,
     LatentSDEOutput,
+    NeuralCDE,
+    NeuralCDEOutput,
     NeuralODE,
     NeuralODEOutput,
     NeuralSDE,
     NeuralSDEOutput,
 )
 from nde.solve import solve_ode
+from nde.solve_cde import solve_cde
 from nde.solve_langevin import solve_langevin
 from nde.solve_sde import solve_sde
 from nde.solvers import (
@@ -45,6 +48,8 @@ __all__ = [
     "LatentSDE",
     "LatentSDEOutput",
     "Method",
+    "NeuralCDE",
+    "NeuralCDEOutput",
     "NeuralODE",
     "NeuralODEOutput",
     "NeuralSDE",
@@ -56,9 +61,11 @@ __all__ = [
     "SolverError",
     "Status",
     "StepTo",
+    "controls",
     "method_names",
     "register_method",
     "regularize",
+    "solve_cde",
     "solve_langevin",
     "solve_ode",
     "solve_sde",

@@ -59,11 +59,13 @@ def _forced(value: Any, name: str) -> tuple[float, ...]:
         raise TypeError(
             f"{name} must be a sequence of numbers or a one-dimensional tensor, but is {value!r}."
         ) from None
+    seen: set[float] = set()
     for index, time in enumerate(times):
         if not math.isfinite(time):
             raise ValueError(f"{name} must be finite, but {name}[{index}] is {time}.")
-        if time in times[:index]:
+        if time in seen:
             raise ValueError(f"{name} must not hold a time twice, but holds {time:.10g} again at {name}[{index}].")
+        seen.add(time)
     return times
 
 

@@ -7,6 +7,7 @@ from nde.models.hybrid import HybridField
 from nde.models.latent_ode import LatentODE, LatentODEOutput
 from nde.models.latent_sde import LatentSDE, LatentSDEOutput
 from nde.models.layer import LayerOutput
+from nde.models.neural_cde import NeuralCDE, NeuralCDEOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
 from nde.models.residual import ResidualNetwork
@@ -31,6 +32,8 @@ __all__ = [
     "LatentSDE",
     "LatentSDEOutput",
     "LayerOutput",
+    "NeuralCDE",
+    "NeuralCDEOutput",
     "NeuralODE",
     "NeuralODEOutput",
     "NeuralSDE",

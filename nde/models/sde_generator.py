@@ -27,8 +27,8 @@ class SDEGenerator(SolverLayer):
     ``V`` is normal noise. Drift and diffusion see the time and end in a hyperbolic tangent, which bounds them; the
     read-out is affine. The equation is one of Stratonovich with general noise.
 
-    It needs no particular way of training: a discriminator (Kidger et al. take a neural CDE, which this package does
-    not have yet), or a distance between laws, such as the energy score or the mean discrepancy of signatures.
+    It needs no particular way of training: a discriminator (Kidger et al. take a neural CDE; see `NeuralCDE`), or a
+    distance between laws, such as the energy score or the mean discrepancy of signatures.
 
     Kidger, Foster, Li, Oberhauser, Lyons (2021), Neural SDEs as infinite-dimensional GANs; Kidger, Foster, Li, Lyons
     (2021), Efficient and accurate gradients for neural SDEs.

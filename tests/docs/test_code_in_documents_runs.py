@@ -112,3 +112,15 @@ def test_the_blocks_on_models_run_one_after_the_other(capsys):
     assert names["forecast"].shape == (3, 32, 1)
     assert torch.isfinite(names["loss"]) and not names["field"].use_network
     assert "log-density" in capsys.readouterr().out
+
+
+def test_the_blocks_on_controlled_equations_run_one_after_the_other():
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/controlled.md"):
+        exec(block, names)
+    assert names["path"].coefficients.shape == (32, 49, 12)
+    assert names["part"].batch_shape == (8,)
+    assert names["sol"].ys.shape == (3, 32, 16)
+    assert torch.isfinite(names["loss"])
+    assert names["output"].penalty > 0
