@@ -21,6 +21,7 @@ import torch
 import torchsde
 
 import nde
+from nde.solvers.brownian import BrownianWalk
 
 Interval = tuple[float, float]
 _SHAPES = ((128, 4), (512, 32))
@@ -30,7 +31,8 @@ _TREE_TOLERANCE = 1e-6  # BrownianTree's default; ours is 2 ** -22
 def patterns(queries: int) -> dict[str, list[Interval]]:
     """Return what is asked: the steps of a grid, those of an adaptive solver, and anywhere.
 
-    "rounded" are the adaptive ones again, each time moved by at most an eighth of a step to one that costs us less.
+    "rounded" are the adaptive ones again, each time moved by at most an eighth of a step to one that costs us less;
+    "drawn" are the adaptive ones of `BrownianWalk`, which draws as it is asked, like torchsde's interval.
     """
     source = random.Random(0)
     grid = [step / queries for step in range(queries + 1)]
@@ -41,6 +43,7 @@ def patterns(queries: int) -> dict[str, list[Interval]]:
     anywhere = [tuple(sorted((source.random(), source.random()))) for _ in range(queries)]
     return {
         "sequential": list(pairwise(grid)),
+        "drawn": list(pairwise(adaptive)),
         "adaptive": list(pairwise(adaptive)),
         "rounded": list(pairwise([path.nearby(time, 1 / (8 * queries)) for time in adaptive])),
         "random": [(start, end) for start, end in anywhere],
@@ -55,7 +58,12 @@ def entrants(
     with_h = levy_area != "none"
 
     def ours(seed: int) -> None:
-        path = nde.BrownianPath(0.0, 1.0, shape, seed=seed, grid=grid, levy_area=levy_area, dtype=dtype)
+        path: Any
+        if pattern == "drawn":
+            device = torch.device("cpu")
+            path = BrownianWalk(0.0, 1.0, shape, seed=seed, levy_area=levy_area, dtype=dtype, device=device)
+        else:
+            path = nde.BrownianPath(0.0, 1.0, shape, seed=seed, grid=grid, levy_area=levy_area, dtype=dtype)
         for start, end in intervals:
             path(start, end)
 

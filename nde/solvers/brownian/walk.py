@@ -99,6 +99,7 @@ class BrownianWalk:
             self._normals = Normals(rows, columns, None, dtype, device)
         self._key = signed(seed_key(seed))
         self._at_once = max(min(_BLOCK // max(self._count * rows * columns, 1), _MOST_AT_ONCE), 1)
+        self._roots = self._tensor(np.sqrt(VARIANCES[: self._count])).view(-1, 1, 1)  # for a length of 1
         self._blocks: dict[int, Tensor] = {}
         self._draws = 0
         self._knots = [0]  # ends of pieces, in quanta; piece i lies between knots i and i + 1
@@ -171,7 +172,8 @@ class BrownianWalk:
         elif piece.of:
             values = self._part(piece)
         else:
-            values = self._draw(piece.draw) * self._scales(piece)
+            length = (piece.last - piece.first) * abs(self._quantum)
+            values = torch.mul(self._draw(piece.draw), self._roots).mul_(math.sqrt(length))
         piece.values = values
         if piece.cuts and piece.cuts % _CUTS_KEPT == 0:
             return values
@@ -179,11 +181,6 @@ class BrownianWalk:
         if len(self._recent) > _PIECES_KEPT:
             self._recent.popleft().values = None
         return values
-
-    def _scales(self, piece: _Piece) -> Tensor | float:
-        length = (piece.last - piece.first) * abs(self._quantum)
-        roots = [math.sqrt(variance * length) for variance in VARIANCES[: self._count]]
-        return roots[0] if len(roots) == 1 else self._tensor(np.array(roots)).view(-1, 1, 1)
 
     def _joined(self, piece: _Piece) -> Tensor:
         """Return the numbers of pieces that follow one another."""
