@@ -31,15 +31,16 @@ class _Local(Penalty):
 
     def __init__(
         self,
-        weight: float | Schedule,
-        n_draws: int,
-        sampling: str,
-        stratified: bool,
-        antithetic: bool,
-        grad: str,
-        reduction: str,
-        reference: bool,
-        seed: int,
+        weight: float | Schedule = 1.0,
+        *,
+        n_draws: int = 1,
+        sampling: str = "time",
+        stratified: bool = False,
+        antithetic: bool = False,
+        grad: str = "direct",
+        reduction: str = "span",
+        reference: bool = False,
+        seed: int = 0,
     ) -> None:
         super().__init__(weight)
         check_count(n_draws, "n_draws")
@@ -155,21 +156,6 @@ class LocalError(_Local):
         ValueError: An argument is out of range; when called, the method has no error estimate.
     """
 
-    def __init__(
-        self,
-        weight: float | Schedule = 1.0,
-        *,
-        n_draws: int = 1,
-        sampling: str = "time",
-        stratified: bool = False,
-        antithetic: bool = False,
-        grad: str = "direct",
-        reduction: str = "span",
-        reference: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(weight, n_draws, sampling, stratified, antithetic, grad, reduction, reference, seed)
-
     def _estimate(self, step: RetakenStep) -> Tensor:
         if step.error is None:
             raise ValueError(
@@ -190,21 +176,6 @@ class LocalStiffness(_Local):
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range; when called, the method has no stiffness estimate.
     """
-
-    def __init__(
-        self,
-        weight: float | Schedule = 1.0,
-        *,
-        n_draws: int = 1,
-        sampling: str = "time",
-        stratified: bool = False,
-        antithetic: bool = False,
-        grad: str = "direct",
-        reduction: str = "span",
-        reference: bool = False,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(weight, n_draws, sampling, stratified, antithetic, grad, reduction, reference, seed)
 
     def _estimate(self, step: RetakenStep) -> Tensor:
         if step.stiffness is None:
