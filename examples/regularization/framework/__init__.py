@@ -3,15 +3,15 @@
 An experiment is a subclass of `Experiment` in a module of its own, with a TOML file of the same name beside it, and a
 line in ``examples/regularization/registry.py``. It provides
 
-- ``Settings``, a frozen dataclass that extends `Settings` with whatever else the outcome depends on (sizes, tolerance,
-  batch, learning rate, ...; numbers, strings, booleans, lists of them). Nothing that the outcome depends on may come
+- ``settings_type``, a frozen dataclass that extends `Settings` (``@dataclass(frozen=True, kw_only=True)``) with whatever
+  else the outcome depends on (sizes, tolerance, batch, learning rate, ...; numbers, strings, booleans, lists of them). Nothing that the outcome depends on may come
   from elsewhere: a run is resumed, or kept, where the settings are the same. A change of the code that changes outcomes
   is told by raising ``version``.
 - class attributes ``name``, ``title``, ``metric`` (a `Metric`), ``other_solver`` (solver options that were not trained
   with, such as ``{"method": "dopri5"}``; empty where there is no other), ``version``;
 - ``__init__(settings, data)``: loads or generates the data, the same ones every time; call ``super().__init__``;
 - ``build(seed, penalty, steer)``: the untrained model, initial weights by ``seed`` alone (models of the same seed start
-  from the same weights, whatever the penalty). Penalty and steer go into the layer (``regularizer=``, ``steer=``), whose
+  from the same weights, whatever the penalty). Penalty and steer go into the layer (``regularizer=``, ``steer=``); its
   ``state_dict`` then has their state. Give the layer ``max_steps``: a field that blows up must end the run;
 - ``optimiser(model)`` and, if wanted, ``schedule(optimiser)``, which is stepped once per iteration;
 - ``loss(model, generator, iteration)``: the loss of one batch, *with* the layer's penalty, and the evaluations of the

@@ -82,14 +82,14 @@ class Experiment(ABC):
     metric: ClassVar[Metric]
     other_solver: ClassVar[dict[str, Any]] = {"method": "dopri5"}
     version: ClassVar[int] = 1
-    Settings: ClassVar[type[Settings]]
+    settings_type: ClassVar[type[Settings]]
 
     def __init__(self, settings: Settings, data: Path | None = None) -> None:
-        self.common = settings
+        self.common_settings = settings
 
     def variants(self) -> list[Variant]:
         """Return the methods and weights to compare; ``none`` first."""
-        return variants(self.common)
+        return variants(self.common_settings)
 
     @abstractmethod
     def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> nn.Module:

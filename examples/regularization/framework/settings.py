@@ -17,7 +17,7 @@ class SettingsError(Exception):
     """A file of settings is missing, is not TOML, or says something that cannot be; the message names it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all experiments have.
 

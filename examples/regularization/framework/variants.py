@@ -4,9 +4,9 @@ Options of a method (``options.METHOD`` in the settings) are arguments of its pe
 
 - ``taylor``, ``local-taylor``: ``order`` (default 2), further those of `nde.regularize.Taylor`;
 - ``rnode``: ``jacobian``, the weight of the Jacobian's norm relative to that of the kinetic energy (default 1);
-- ``global-error``, ``global-stiffness``, ``local-biased``, ``local-unbiased``: those of `GlobalError`, `GlobalStiffness`
-  and `LocalError` (the last two have ``grad="full"`` unless it is given);
-- ``budget``: ``method``, the method whose penalty gets a weight (default ``"global-error"``; its own options apply), and
+- ``global-error``, ``global-stiffness``: those of `GlobalError` and `GlobalStiffness`;
+- ``local-biased``, ``local-unbiased``: those of `LocalError`;
+- ``budget``: ``method``, the method whose penalty gets a weight (default ``"global-error"``; with its own options), and
   those of `NFEBudget`.
 """
 
@@ -60,12 +60,12 @@ def _global_stiffness(weight: Weight, seed: int, **options: Any) -> Penalty:
     return GlobalStiffness(weight, **options)
 
 
-def _local_biased(weight: Weight, seed: int, *, grad: str = "full", **options: Any) -> Penalty:
-    return LocalError(weight, sampling="step", grad=grad, seed=seed, **options)
+def _local_biased(weight: Weight, seed: int, **options: Any) -> Penalty:
+    return LocalError(weight, sampling="step", seed=seed, **options)
 
 
-def _local_unbiased(weight: Weight, seed: int, *, grad: str = "full", **options: Any) -> Penalty:
-    return LocalError(weight, sampling="time", grad=grad, seed=seed, **options)
+def _local_unbiased(weight: Weight, seed: int, **options: Any) -> Penalty:
+    return LocalError(weight, sampling="time", seed=seed, **options)
 
 
 _PENALTIES: dict[str, Callable[..., Penalty]] = {
