@@ -3,10 +3,10 @@
 An experiment is a subclass of `Experiment` in a module of its own, with a TOML file of the same name beside it, and a
 line in ``examples/regularization/registry.py``. It provides
 
-- ``settings_type``, a frozen dataclass that extends `Settings` (``@dataclass(frozen=True, kw_only=True)``) with whatever
-  else the outcome depends on (sizes, tolerance, batch, learning rate, ...; numbers, strings, booleans, lists of them). Nothing that the outcome depends on may come
-  from elsewhere: a run is resumed, or kept, where the settings are the same. A change of the code that changes outcomes
-  is told by raising ``version``.
+- ``settings_type``, a dataclass that extends `Settings` (``@dataclass(frozen=True, kw_only=True)``) with whatever else
+  the outcome depends on (sizes, tolerance, batch, learning rate, ...; numbers, strings, booleans, lists of them).
+  Nothing that the outcome depends on may come from elsewhere: a run is resumed, or kept, where the settings are the
+  same. A change of the code that changes outcomes is told by raising ``version``.
 - class attributes ``name``, ``title``, ``metric`` (a `Metric`), ``other_solver`` (solver options that were not trained
   with, such as ``{"method": "dopri5"}``; empty where there is no other), ``version``;
 - ``__init__(settings, data)``: loads or generates the data, the same ones every time; call ``super().__init__``;

@@ -117,6 +117,11 @@ class Variant:
         return f"{self.weight:g}"
 
     @property
+    def strength(self) -> float:
+        """The weight as a number, to put points in order: the first one of an annealing."""
+        return self.weight[0] if isinstance(self.weight, tuple) else self.weight
+
+    @property
     def slug(self) -> str:
         """A name for files."""
         return self.method if self.method == NONE else f"{self.method}-{self.label.replace(' ', '-')}"
