@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"{error}")
+        parser.error(f"cannot write to {options.output}: {error}")
     except KeyboardInterrupt:
         print("\nInterrupted. What is done is saved: the same command goes on from there.", file=sys.stderr)
         return 130

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 
 import nde
+from examples.digits_model import Digits, accuracy, load_digits
 from examples.regularization.framework import (
     Experiment,
     Loss,
@@ -46,8 +45,8 @@ class ClassifierSettings(Settings):
         read_out: ``"frozen"`` at its random initialisation, or ``"trained"``.
         dtype: ``"float64"`` or ``"float32"``, in which the error at tight tolerances is rounding noise.
         tolerance: Relative and absolute.
-        controller: ``"pi"``, as in the papers, which keeps the error of a step at 0.17 of the tolerance, or ``"i"``, the
-            default of nde, which keeps it at 0.59 with fewer steps.
+        controller: ``"pi"``, as in the papers, which keeps the error of a step at 0.17 of the tolerance, or ``"i"``,
+            the default of nde, which keeps it at 0.59 with fewer steps.
         batch: Samples of an iteration.
         learning_rate: Of stochastic gradient descent.
         momentum: Of the same.
@@ -66,15 +65,6 @@ class ClassifierSettings(Settings):
     momentum: float
     decay: float
     max_steps: int
-
-
-class Images(NamedTuple):
-    """Pixels in [0, 1], shape ``(n, size)``, and classes, shape ``(n,)``."""
-
-    train_x: Tensor
-    train_y: Tensor
-    test_x: Tensor
-    test_y: Tensor
 
 
 class _Field(nn.Module):
@@ -130,7 +120,7 @@ class ClassifierExperiment(Experiment):
             if value not in choices:
                 raise SettingsError(f"{name} must be one of {', '.join(choices)}, but is {value!r}.")
         self.settings = settings
-        self.images = _digits(_DTYPES[settings.dtype])
+        self.images = _load(settings, data)
 
     def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> Classifier:
         """See `Experiment.build`."""
@@ -180,7 +170,7 @@ class ClassifierExperiment(Experiment):
         logits, output = model(x)
         moved = output.y1 - x
         return Prediction(
-            metric=_accuracy(logits, classes),
+            metric=accuracy(logits, classes),
             field_evals=output.stats.n_field_evals,
             steps=output.stats.n_steps,
             rejected=output.stats.n_rejected,
@@ -192,7 +182,7 @@ class ClassifierExperiment(Experiment):
         images = self.images
         with torch.no_grad():
             random = [
-                _accuracy(self.build(seed, None, None).read_out(images.test_x), images.test_y) for seed in range(seeds)
+                accuracy(self.build(seed, None, None).read_out(images.test_x), images.test_y) for seed in range(seeds)
             ]
         linear = LogisticRegression(max_iter=2000).fit(images.train_x.numpy(), images.train_y.numpy())
         return {
@@ -201,13 +191,14 @@ class ClassifierExperiment(Experiment):
         }
 
 
-def _digits(dtype: torch.dtype) -> Images:
-    """Return the digits that come with scikit-learn, always split in the same way."""
-    pixels, classes = load_digits(return_X_y=True)
-    parts = train_test_split(pixels / 16, classes, test_size=360, random_state=0, stratify=classes)
-    train_x, test_x, train_y, test_y = (torch.as_tensor(part) for part in parts)
-    return Images(train_x.to(dtype), train_y, test_x.to(dtype), test_y)
+def _load(settings: ClassifierSettings, data: Path | None) -> Digits:
+    if settings.data == "mnist":
+        if data is None:
+            raise SettingsError("the set-up needs the files of MNIST: give the folder that holds them, --data DIR.")
+        from examples.regularization.mnist import load_mnist
 
-
-def _accuracy(logits: Tensor, classes: Tensor) -> float:
-    return (logits.argmax(dim=1) == classes).double().mean().item()
+        return load_mnist(data, _DTYPES[settings.dtype])
+    digits = load_digits()
+    return digits._replace(
+        **{part: getattr(digits, part).to(_DTYPES[settings.dtype]) for part in ("train_x", "test_x")}
+    )

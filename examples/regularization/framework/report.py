@@ -21,9 +21,9 @@ Figures are means over the seeds ± their standard deviation; in parentheses, th
 seed without a penalty. NFE are evaluations of the field for one prediction, in evaluation mode: for a batch of training
 data, for the test data, and for these with a solver that was not used in training. "Training" is processor time of all
 iterations, evaluating left out; "iteration" is the processor time of one with equal steps (the weights of a model
-trained without a penalty, the fastest of several) over that of `none`. A weight "a to b" is annealed exponentially; that
-of STEER is its half width, that of a budget the evaluations that it aims at. A flow has collapsed where it moves all
-samples alike.
+trained without a penalty, the fastest of several) over that of `none`. A weight "a to b" is annealed exponentially; the
+weight of STEER is its half width, that of a budget the evaluations that it aims at. A flow has collapsed where it moves
+all samples alike.
 """
 
 

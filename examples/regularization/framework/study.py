@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from examples.common import load_checkpoint, write_json
+from examples.regularization.framework.experiment import Experiment
 from examples.regularization.framework.measure import iteration_costs
 from examples.regularization.framework.run import Run
-from examples.regularization.framework.settings import Settings, read_settings
+from examples.regularization.framework.settings import Settings, SettingsError, read_settings
 from examples.regularization.framework.variants import NONE, variants
 from examples.regularization.framework.workers import train_all
 from examples.regularization.registry import find_experiment, settings_file
@@ -103,11 +104,12 @@ class Study:
         """Train whatever is not trained yet, and return and write the results.
 
         Raises:
+            SettingsError: A setting is wrong, or data are missing or damaged.
             KeyboardInterrupt: The user interrupted. Everything is saved.
         """
         runs = self.runs()
         kind = find_experiment(self.name)
-        experiment = kind(self.settings, self.data)  # complains about missing data before any work
+        experiment = self._experiment()  # complains about missing data before any work
         figures = train_all(runs, self.data, workers)
         results = {
             "experiment": self.name,
@@ -127,6 +129,12 @@ class Study:
         write_json(self.folder / "results.json", results)
         return results
 
+    def _experiment(self) -> Experiment:
+        try:
+            return find_experiment(self.name)(self.settings, self.data)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{self.name}, set-up {self.setup!r}: {error}") from None
+
     def _costs(self, runs: list[Run]) -> dict[str, float]:
         """Return what iterations cost with a field that was trained without a penalty; kept with the runs."""
         plain = next((run for run in runs if run.variant.method == NONE), None)
@@ -144,8 +152,7 @@ class Study:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            experiment = find_experiment(self.name)(self.settings, self.data)
-            costs = iteration_costs(experiment, state["model"])
+            costs = iteration_costs(self._experiment(), state["model"])
         finally:
             torch.set_num_threads(threads)
         write_json(file, {"identity": identity, "costs": costs})

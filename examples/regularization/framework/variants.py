@@ -148,6 +148,8 @@ class Variant:
             method = options.pop("method", "global-error")
             if method not in _PENALTIES:
                 raise ValueError(f"budget has no method {method!r}. Choose one of: {', '.join(_PENALTIES)}.")
+            if isinstance(bounds := options.get("bounds"), list):  # TOML has no tuples
+                options["bounds"] = tuple(bounds)
             return NFEBudget(self.weight, _PENALTIES[method](1.0, seed, **dict(self.inner_options)), **options), None
         weight: Weight
         weight = Exponential(*self.weight, steps=iterations) if isinstance(self.weight, tuple) else self.weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
@@ -94,10 +95,8 @@ class _Pool:
         """Show the progress until all is done."""
         pending, runs = set(futures), dict(zip(futures, self.runs, strict=True))
         while pending:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._advance(*self.messages.get(timeout=0.2))
-            except queue.Empty:
-                pass
             done, pending = wait_for(pending, timeout=0)
             for future in done:
                 figures = future.result()
