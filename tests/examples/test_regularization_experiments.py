@@ -66,6 +66,7 @@ def weights_of(run):
     return torch.load(run.checkpoint, weights_only=True)["model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_method_of_the_settings_trains_and_is_measured(name, tmp_path):
     settings = tiny(name, iterations=1)

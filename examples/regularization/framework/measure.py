@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from examples.regularization.framework.experiment import Experiment
+from examples.regularization.framework.variants import NONE, Variant
 from nde.models.layer import SolverLayer
 
 __all__ = ["iteration_costs", "measure", "other_options"]
@@ -72,7 +73,7 @@ def iteration_costs(experiment: Experiment, state: dict[str, Any], repetitions: 
         state: ``state_dict`` of a model that was trained without a penalty.
         repetitions: Iterations of each method; the first weight of each stands for all.
     """
-    first = {}
+    first: dict[str, Variant] = {}
     for variant in experiment.variants():
         first.setdefault(variant.method, variant)
     models: dict[str, nn.Module] = {}
@@ -92,4 +93,4 @@ def iteration_costs(experiment: Experiment, state: dict[str, Any], repetitions: 
                 seconds = time.process_time() - started
                 if repetition:  # the first one warms up
                     best[method] = min(best[method], seconds / loss.field_evals)
-    return {method: seconds / best["none"] for method, seconds in best.items()} if "none" in best else {}
+    return {method: seconds / best[NONE] for method, seconds in best.items()} if NONE in best else {}

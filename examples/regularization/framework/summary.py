@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +71,8 @@ def _row(group: list[Figures], plain: dict[int, Figures]) -> Row:
     good = {run["seed"]: run for run in group if run["failure"] is None}
     values, ratios = {}, {}
     for key in _KEYS:
-        if (spread := _spread(good, lambda run, key=key: run[key])) is not None:
+        found = [run[key] for run in good.values() if run[key] is not None]
+        if (spread := Spread.of(found)) is not None:
             values[key] = spread
         pairs = {seed: run[key] / plain[seed][key] for seed, run in good.items() if _comparable(key, run, plain, seed)}
         if (ratio := Spread.of(list(pairs.values()))) is not None:
@@ -83,11 +82,6 @@ def _row(group: list[Figures], plain: dict[int, Figures]) -> Row:
     )
     failures = [f"seed {run['seed']}, {run['failure']}" for run in group if run["failure"] is not None]
     return Row(group[0]["method"], group[0]["label"], group[0]["strength"], good, failures, values, ratios, collapsed)
-
-
-def _spread(runs: dict[int, Figures], value: Callable[[Figures], float | None]) -> Spread | None:
-    found = [value(run) for run in runs.values()]
-    return Spread.of([number for number in found if number is not None and math.isfinite(number)])
 
 
 def _comparable(key: str, run: Figures, plain: dict[int, Figures], seed: int) -> bool:
