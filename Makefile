@@ -58,7 +58,7 @@ bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.ra
 # One torch thread per run: the runs share the cores already.
 experiments: $(STAMP) ## Compare penalties in training and write the page of the documentation about it
 	OMP_NUM_THREADS=1 $(RUN) -m examples.regularization all $(ARGS)
-	OMP_NUM_THREADS=1 $(RUN) -m examples.regularization report
+	OMP_NUM_THREADS=1 $(RUN) -m examples.regularization report $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/
 	$(RUN) -m mkdocs build --strict
