@@ -33,7 +33,7 @@ _STYLES: dict[str, tuple[str, str]] = {
     "local-taylor": ("#882255", "<"),
     "budget": ("#009E73", "*"),
 }
-_CURVES = 300  # points of a curve over the iterations
+_SMOOTHING = 25  # a curve over the iterations is smoothed over this part of them
 
 
 def draw_plots(results: dict[str, Any], folder: Path, prefix: str = "") -> dict[str, Path]:
@@ -73,7 +73,7 @@ def _pareto(results: dict[str, Any]) -> Figure:
     _limit(axes[0, 0], rows, results)
     axes[0, 0].set_ylabel(results["metric"]["name"])
     if results["metric"]["form"].endswith("%"):
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     figure.suptitle(f"{results['title']}: one point for each weight, mean and spread of its seeds", x=0.01, ha="left")
@@ -147,23 +147,26 @@ def _limit(axis: Axes, rows: list[Row], results: dict[str, Any]) -> None:
 def _training(results: dict[str, Any]) -> Figure:
     """Draw the evaluations of each iteration, of the strongest weight of each method that has not collapsed."""
     rows = [row for row in summarise(results["runs"]) if row.runs and not row.collapsed]
-    figure, axis = plt.subplots(figsize=(7.5, 4.2))
+    figure, axis = plt.subplots(figsize=(8.5, 4.2))
     for method in METHODS:
         found = [row for row in rows if row.method == method]
         # the strongest budget is the smallest one
         chosen = found if method == "budget" else sorted(found, key=lambda row: row.strength)[-1:]
         for row in chosen:
             curves = [run["evaluations"] for run in row.runs.values()]
-            stride = max(1, len(curves[0]) // _CURVES)
-            means = [statistics.fmean(values) for values in zip(*curves, strict=False)][::stride]
+            means = _smooth([statistics.fmean(values) for values in zip(*curves, strict=False)])
             name = METHODS[method] if method == NONE else f"{METHODS[method]}, {row.label}"
-            axis.plot(
-                range(1, 1 + stride * len(means), stride), means, color=_STYLES[method][0], linewidth=1, label=name
-            )
+            axis.plot(range(1, 1 + len(means)), means, color=_STYLES[method][0], linewidth=1, label=name)
             if method == "budget":
                 axis.axhline(row.strength, color=_STYLES[method][0], linewidth=0.8, linestyle=":")
     axis.set_xlabel("iteration")
     axis.set_ylabel("field evaluations of the solve in training")
-    axis.set_title(f"{results['title']}: the strongest weight of each method, means of its seeds")
-    figure.legend(loc="outside right upper", fontsize=7)
+    figure.suptitle(f"{results['title']}: the strongest weight of each method, mean of its seeds", x=0.01, ha="left")
+    figure.legend(loc="outside right center", fontsize=7)
     return figure
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """Return running means over a small part of the iterations: random end times make the evaluations jump."""
+    half = len(values) // _SMOOTHING // 2
+    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
