@@ -348,6 +348,11 @@ def of_moving_times() -> nde.Solution:
     return nde.solve_ode(lambda t, y: -y, double(1.0), double(0.0, 1.0).requires_grad_(), step_states=True)
 
 
+def of_events() -> nde.Solution:
+    event = nde.Event(lambda t, y: y - 0.5)
+    return nde.solve_ode(lambda t, y: -y, double(1.0).requires_grad_(), (0.0, 1.0), events=event, step_states=True)
+
+
 FIXED = {"controller": nde.FixedStep(0.1)}
 
 
@@ -361,32 +366,12 @@ FIXED = {"controller": nde.FixedStep(0.1)}
         (lambda: of_method("bosh3"), LocalStiffness(), "no stiffness estimate"),
         (of_moving_times, LocalError(grad="full"), "no gradient by ts"),
         (lambda: solved_sde(Net()), LocalError(reference=True), "ordinary equations alone"),
-        (
-            lambda: nde.solve_ode(lambda t, y: -y, double(1.0), (0.0, 1.0), dense=True),
-            LocalError(),
-            "choose a global penalty",
-        ),
+        (of_events, LocalError(grad="full"), "no gradient by the times of events"),
     ],
 )
 def test_solves_that_it_cannot_work_with_are_refused(solve, penalty, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         penalty(solve())
-
-
-def test_layers_with_a_step_size_for_each_sample_are_refused_before_the_solve() -> None:
-    calls = []
-
-    def field(t, y):
-        calls.append(t)
-        return -y
-
-    layer = nde.NeuralODE(field, regularizer=LocalError(), per_sample=True)
-    with pytest.raises(ValueError, match=r"per_sample=True.*choose a global penalty"):
-        layer(torch.ones(2, 3))
-    stochastic = nde.NeuralSDE(field, noise, regularizer=LocalError(), per_sample=True)
-    with pytest.raises(ValueError, match="choose a global penalty"):
-        stochastic(torch.ones(2, 3))
-    assert not calls
 
 
 def test_gradient_by_times_is_refused_with_the_continuous_adjoint() -> None:

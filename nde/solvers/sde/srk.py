@@ -19,7 +19,12 @@ from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_o
 from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
 from nde.solvers.sde.sums import weighted_sum
 
-__all__ = ["StochasticRungeKutta"]
+__all__ = ["ESTIMATES", "StochasticRungeKutta"]
+
+ESTIMATES = ("embedded", "reference")
+
+# what the sum of the drifts is multiplied with in StochasticDiffEq.jl, where it is not 1
+_REFERENCE_SHARES = {"sriw1": 1 / 6}
 
 
 class StochasticRungeKutta(SDEMethod):
@@ -36,6 +41,12 @@ class StochasticRungeKutta(SDEMethod):
         name: Name of the method.
         tableau: Its coefficients: `SRATableau` for additive noise, `SRITableau` for diagonal and scalar noise.
         calculus: "ito", or "stratonovich" for additive noise, where the two are one.
+        estimate: ``"embedded"``, or ``"reference"``: what StochasticDiffEq.jl takes for an error, in which the drifts
+            of all stages are added up with one sign, ``h (f_1 + f_2 + ...)``, beside the same part of the noise. That
+            is no difference of two solutions: of four stages, it is ``4 h f`` to leading order. For comparison alone.
+
+    Raises:
+        ValueError: The estimate is not known.
     """
 
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
@@ -43,8 +54,15 @@ class StochasticRungeKutta(SDEMethod):
     error_order = 1.5
     rows = True
 
-    def __init__(self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito") -> None:
+    def __init__(
+        self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito", estimate: str = "embedded"
+    ) -> None:
+        if estimate not in ESTIMATES:
+            raise ValueError(f"estimate must be one of {', '.join(map(repr, ESTIMATES))}, but is {estimate!r}.")
         self.name = name
+        self.estimate = estimate
+        if estimate == "reference":
+            self.error_order = 1.0
         self.tableau = tableau
         self.calculus = calculus
         self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
@@ -53,6 +71,10 @@ class StochasticRungeKutta(SDEMethod):
         self.stages_inside = all(0.0 <= node <= 1.0 for node in (*tableau.c0, *tableau.c1))
         self.has_stiffness = tableau.stiffness_stages is not None
         self._drifts, self._diffusions = _needed(tableau)
+
+    def with_estimate(self, estimate: str) -> StochasticRungeKutta:
+        """Return the same method with another error estimate; see the class."""
+        return StochasticRungeKutta(self.name, self.tableau, self.calculus, estimate)
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
@@ -80,7 +102,11 @@ class StochasticRungeKutta(SDEMethod):
         kept, left_out = self._noise(field, size, root, w, mean, diffusions)
         change = weighted_sum(tableau.alpha, drifts)
         y1 = plus(kept + left_out, change, size) + y
-        error = plus(left_out, change - drifts[0], size)
+        if self.estimate == "reference":
+            deterministic = sum(drifts.values()) * _REFERENCE_SHARES.get(self.name, 1.0)
+        else:
+            deterministic = change - drifts[0]
+        error = plus(left_out, deterministic, size)
         stiffness = None
         if tableau.stiffness_stages is not None:
             low, high = tableau.stiffness_stages
