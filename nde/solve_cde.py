@@ -7,7 +7,7 @@ is made, what belongs to single rows is handed on as `PerSample`, and steps are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from nde.solvers.rows.landings import gaps
 from nde.solvers.solution import Solution
 from nde.solvers.structure import StateStructure
 
-__all__ = ["solve_cde"]
+__all__ = ["DrivenEquation", "as_ode", "solve_cde"]
 
 # times of the state's dtype may lie this share of the span beyond the knots, which may have another dtype
 _ROUNDING = 1e-6
@@ -66,6 +66,30 @@ def solve_cde(
         ValueError: An argument is out of range, shapes do not fit, or ``ts`` goes beyond the knots.
         SolverError: The solve failed and ``throw`` is set.
     """
+    equation = as_ode(field, control, y0, ts, args, per_sample, jump_ts)
+    forced = {"per_sample": per_sample, "jump_ts": equation.jump_ts}
+    return solve_ode(equation.field, y0, equation.ts, equation.args, **forced, **options)
+
+
+class DrivenEquation(NamedTuple):
+    """A controlled equation as an ordinary one: arguments of `nde.solve_ode`."""
+
+    field: Callable[..., Tensor]
+    ts: Any
+    args: tuple[Any, ...]
+    jump_ts: Any
+
+
+def as_ode(
+    field: Callable[..., Tensor],
+    control: Any,
+    y0: Tensor,
+    ts: Tensor | Sequence[float] | None,
+    args: tuple[Any, ...],
+    per_sample: bool,
+    jump_ts: Tensor | Sequence[float] | None,
+) -> DrivenEquation:
+    """Return a controlled equation as an ordinary one; see `solve_cde` for the arguments and the exceptions."""
     product = getattr(field, "product", None)
     if product is None:
         validation.check_field(field)
@@ -96,7 +120,7 @@ def solve_cde(
     driven = _Driven(field, product, control, by_rows)
     if by_rows:
         args = (PerSample(control.tables), *args)
-    return solve_ode(driven, y0, ts, args, per_sample=per_sample, jump_ts=() if jump_ts is None else jump_ts, **options)
+    return DrivenEquation(driven, ts, args, () if jump_ts is None else jump_ts)
 
 
 class _Driven:

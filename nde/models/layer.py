@@ -54,15 +54,10 @@ class SolverLayer(nn.Module):
         options: Keywords of the solve.
         steer: Jitter of the output times in training mode; None for none.
 
-    Attributes:
-        integrates: Whether it makes the integrals that a `nde.regularize.TrajectoryPenalty` is made of.
-
     Raises:
         TypeError: The regularizer is no penalty, or ``steer`` is no `Steer`.
         ValueError: The regularizer holds a penalty that this layer or the options do not go with.
     """
-
-    integrates = False
 
     def __init__(
         self,
@@ -76,7 +71,7 @@ class SolverLayer(nn.Module):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
         if steer is not None and not isinstance(steer, Steer):
             raise TypeError(f"steer must be a Steer, but is a {type(steer).__name__}. Try nde.regularize.Steer(0.25).")
-        check_penalties(regularizer, options, self.integrates)
+        check_penalties(regularizer, options)
         self.regularizer = regularizer
         self.steer = steer
         # no buffer: a cast of the weights to another precision must not move the times

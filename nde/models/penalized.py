@@ -71,23 +71,17 @@ class _WithoutNoise:
         return {"y": self.diffusion(t, state["y"], *args), "integrals": torch.zeros_like(state["integrals"])}
 
 
-def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integrates: bool) -> None:
+def check_penalties(regularizer: Penalty | None, options: dict[str, Any]) -> None:
     """Raise ValueError where a penalty along the trajectory does not go with a layer or the options of its solve.
 
     Args:
         regularizer: The penalty.
         options: Keywords of the solve; those of a stochastic equation name its noise.
-        integrates: Whether the layer makes the integrals.
     """
     stochastic = "noise" in options
     integrals = _integrals(regularizer)
     augmented = any(part.form == "augmented" for part in integrals)
     for part in integrals:
-        if not integrates:
-            raise ValueError(
-                f"regularizer must not hold {type(part).__name__}: this layer makes no integrals along the trajectory. "
-                "NeuralODE, LatentODE, ContinuousFlow and NeuralSDE do."
-            )
         if stochastic and not part.stochastic:
             raise ValueError(
                 f"regularizer must not hold {type(part).__name__} with a stochastic equation, whose paths have no "

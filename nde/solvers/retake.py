@@ -123,7 +123,7 @@ def check_retake(problem: Any, kept: bool, grad: str, reference: bool) -> None:
             "the states at the ends of steps were not kept, so that steps cannot be taken again. Solve with "
             "step_states=True."
         )
-    if not problem.method.carry_is_function_of_state:
+    if not problem.method.restarts:
         raise ValueError(
             f"a step of method={problem.method.name!r} depends on more than its state, so that it cannot be taken "
             'again alone. Choose a one-step method, such as "tsit5" or "sosri2", or a global penalty.'
