@@ -195,7 +195,7 @@ class LatentSDE(SolverLayer):
         times = self.ts if ts is None else ts
         if self.options["per_sample"] and path is not None:
             raise ValueError(
-                "path does not go with per_sample=True: the divergence has a row in each sample. Use seed."
+                "path does not go with per_sample=True, where each sample has its divergence too. Use seed."
             )
         if self.options["per_sample"] and len(shape) < 2:
             raise ValueError(f"initial must have a batch axis with per_sample=True, but has shape {shape}.")

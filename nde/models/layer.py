@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nde.models.penalized import Part, check_penalties, integrals_due, solve_with_integrals
+from nde.models.penalized import Part, integrals_due, solve_with_integrals
+from nde.models.penalty_checks import check_penalties
 from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State

@@ -26,6 +26,7 @@ class _Reduced(Penalty):
     """A penalty with a choice of reductions over the steps."""
 
     reductions: tuple[str, ...]
+    of_all_steps = True
 
     def __init__(self, weight: float | Schedule, reduction: str) -> None:
         super().__init__(weight)
@@ -66,6 +67,7 @@ class GlobalError(_Reduced):
     """
 
     reductions = ("span", "sum", "mean")
+    reads = "error"
 
     def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
         super().__init__(weight, reduction)
@@ -87,6 +89,7 @@ class GlobalErrorSquared(_Reduced):
     """
 
     reductions = ("sum", "mean")
+    reads = "error"
 
     def __init__(self, weight: float | Schedule = 1.0, reduction: str = "sum") -> None:
         super().__init__(weight, reduction)
@@ -112,6 +115,7 @@ class GlobalStiffness(_Reduced):
     """
 
     reductions = ("span", "sum", "mean", "max")
+    reads = "stiffness"
 
     def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
         super().__init__(weight, reduction)
@@ -144,6 +148,9 @@ class StepCount(Penalty):
         ValueError: ``set_point`` is not positive; when called, the method has no error estimate, or the solve took
             fixed steps and no ``set_point`` was given.
     """
+
+    reads = "error"
+    of_all_steps = True
 
     def __init__(self, weight: float | Schedule = 1.0, set_point: float | None = None) -> None:
         super().__init__(weight)

@@ -24,10 +24,10 @@ from nde.regularize.step_draws import StepDraws
 from nde.solvers.retake import RetakenStep, RetakenSteps
 from nde.solvers.solution import Solution
 
-__all__ = ["LocalError", "LocalStiffness"]
+__all__ = ["LocalError", "LocalPenalty", "LocalStiffness"]
 
 
-class _Local(Penalty):
+class LocalPenalty(Penalty):
     """An estimate at random steps; see `LocalError` for the arguments."""
 
     def __init__(
@@ -120,15 +120,15 @@ class _Local(Penalty):
         """Return what is penalised of a step."""
 
 
-class LocalError(_Local):
+class LocalError(LocalPenalty):
     """The error of the solver at random steps, an unbiased estimate of what `GlobalError` sums over all steps.
 
     By default its weight is that of ``GlobalError`` with the same reduction. One draw costs one step of the method, and
     one evaluation more where the method reuses the last stage of the step before; its tape is the only one that is
     kept, and the solve keeps one state per step. Works with ordinary and stochastic equations (the step meets the
     increments of the path that the solve met, so that the estimate is that of the solve), with every adjoint and with
-    forced times, events and dense output, but not with methods of several steps. With ``per_sample=True`` a step of each
-    sample is drawn, all of which are taken at once, and the penalty is the mean over the samples.
+    forced times, events and dense output, but not with methods of several steps. With ``per_sample=True`` a step of
+    each sample is drawn, all of which are taken at once, and the penalty is the mean over the samples.
 
     A solve outside a layer needs ``step_states=True``.
 
@@ -156,6 +156,8 @@ class LocalError(_Local):
         ValueError: An argument is out of range; when called, the method has no error estimate.
     """
 
+    reads = "error"
+
     def _estimate(self, step: RetakenStep | RetakenSteps) -> Tensor:
         if step.error is None:
             raise ValueError(
@@ -164,7 +166,7 @@ class LocalError(_Local):
         return step.error
 
 
-class LocalStiffness(_Local):
+class LocalStiffness(LocalPenalty):
     """The stiffness at random steps, an unbiased estimate of what `GlobalStiffness` sums over all steps.
 
     See `LocalError` for costs and limits.
@@ -176,6 +178,8 @@ class LocalStiffness(_Local):
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range; when called, the method has no stiffness estimate.
     """
+
+    reads = "stiffness"
 
     def _estimate(self, step: RetakenStep | RetakenSteps) -> Tensor:
         if step.stiffness is None:

@@ -25,8 +25,8 @@ class RowStepRetaker:
     Args:
         problem: What was solved.
         record: What happened.
-        states: States at the ends of the steps, in the order of the record, shape ``(steps, row size)``, differentiable;
-            None if they were not kept.
+        states: States at the ends of the steps, in the order of the record, shape ``(steps, row size)``,
+            differentiable; None if they were not kept.
     """
 
     def __init__(self, problem: RowProblem, record: RowRecord, states: Tensor | None) -> None:
