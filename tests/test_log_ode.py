@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -37,6 +38,8 @@ class ByProducts:
         return (self.field(t, z) @ slope.unsqueeze(-1)).squeeze(-1)
 
 
+depths = pytest.mark.parametrize("depth", [2, pytest.param(3, marks=pytest.mark.slow)])
+
 START = torch.tensor([[0.2, -0.5, 0.9], [1.0, 0.3, -0.4]], dtype=torch.float64)
 
 
@@ -62,7 +65,9 @@ def followed(field: Field, x: Tensor, z: Tensor) -> Tensor:
     return z
 
 
-@pytest.mark.parametrize(("depth", "order"), [(1, 2), (2, 4), (3, 4), (4, 6)])
+@pytest.mark.parametrize(
+    ("depth", "order"), [(1, 2), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((2, 4), (3, 4), (4, 6)))]
+)
 @torch.no_grad()
 def test_order_in_the_length_of_windows_on_smooth_data(depth: int, order: int) -> None:
     # Reversing a path changes the sign of its logarithm, which therefore has odd powers of the length alone: level 2
@@ -70,15 +75,18 @@ def test_order_in_the_length_of_windows_on_smooth_data(depth: int, order: int) -
     field = Field()
     x, times = smooth(1024)
     exact = followed(field, x, START)
-    lengths = [64, 32, 16] if depth == 4 else [32, 16, 8]
+    lengths = [64, 32] if depth == 4 else [64, 32, 16]
     errors = []
     for pieces in lengths:
         path = LogSignaturePath(x, times, depth=depth, windows=pieces)
-        found = nde.solve_cde(field, path, START, method="dopri8", rtol=1e-12, atol=1e-13).y1
+        # the method's own error is of order 8
+        steps = nde.FixedStep(pieces / 1024)
+        found = nde.solve_cde(field, path, START, method="dopri8", controller=steps).y1
         errors.append(float((found - exact).norm()))
     assert abs(slope(lengths, errors) - order) < 0.15
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_deeper_is_nearer_with_windows_of_one_length() -> None:
     field = Field()
@@ -86,11 +94,12 @@ def test_deeper_is_nearer_with_windows_of_one_length() -> None:
     exact = followed(field, x, START)
     errors = []
     for depth in (1, 2, 3, 4):
-        path = LogSignaturePath(x, times, depth=depth, windows=64)
-        errors.append(float((nde.solve_cde(field, path, START, rtol=1e-10, atol=1e-10).y1 - exact).norm()))
-    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+        path = LogSignaturePath(x, times, depth=depth, windows=128)
+        errors.append(float((nde.solve_cde(field, path, START, method="dopri8", rtol=1e-8).y1 - exact).norm()))
+    assert all(later < 0.5 * earlier for earlier, later in itertools.pairwise(errors))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_on_rough_data_depth_decides_what_windows_may_be() -> None:
     """A Brownian path, on which windows of straight lines lose the areas."""
@@ -102,16 +111,15 @@ def test_on_rough_data_depth_decides_what_windows_may_be() -> None:
     x = torch.cat([torch.zeros_like(x[:, :1]), x], -2)
     start = START[:1].expand(64, 3)
     exact = followed(field, x, start)
-    errors = {}
-    for depth in (1, 2, 3):
-        for pieces in (128, 32):
-            path = LogSignaturePath(x, times, depth=depth, windows=pieces)
-            found = nde.solve_cde(field, path, start, rtol=1e-7, atol=1e-7).y1
-            errors[depth, pieces] = float((found - exact).norm(dim=-1).square().mean().sqrt())
-    # strong orders 1/2, 1 and 3/2, within what 64 paths and two lengths can tell
+    lengths = [64, 32, 16, 8]
+    # strong orders 1/2, 1 and 3/2, within what 64 paths can tell
     for depth, order in ((1, 0.5), (2, 1.0), (3, 1.5)):
-        ratio = errors[depth, 128] / errors[depth, 32]
-        assert 4 ** (order - 0.3) < ratio < 4 ** (order + 0.3), (depth, ratio)
+        errors = []
+        for pieces in lengths:
+            path = LogSignaturePath(x, times, depth=depth, windows=pieces)
+            found = nde.solve_cde(field, path, start, controller=nde.StepTo()).y1
+            errors.append(float((found - exact).norm(dim=-1).square().mean().sqrt()))
+        assert abs(slope(lengths, errors) - order) < 0.25, (depth, errors)
 
 
 def test_depth_one_is_the_equation_driven_by_straight_lines() -> None:
@@ -128,7 +136,7 @@ def test_on_one_piece_all_depths_are_the_same() -> None:
     x, times = smooth(4)
     field = Field()
     ends = [
-        nde.solve_cde(field, LogSignaturePath(x, times, depth=depth), START, rtol=1e-9, atol=1e-9).y1
+        nde.solve_cde(field, LogSignaturePath(x, times, depth=depth), START, controller=nde.FixedStep(0.25)).y1
         for depth in (1, 2, 3)
     ]
     for other in ends[1:]:
@@ -136,7 +144,7 @@ def test_on_one_piece_all_depths_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-@pytest.mark.parametrize("depth", [2, 3])
+@depths
 def test_products_serve_in_place_of_the_matrix(depth: int, per_sample: bool) -> None:
     field = Field()
     path = LogSignaturePath(*smooth(16), depth=depth, windows=4)
@@ -146,12 +154,14 @@ def test_products_serve_in_place_of_the_matrix(depth: int, per_sample: bool) -> 
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@depths
 def test_rows_have_steps_of_their_own(depth: int) -> None:
     field = Field()
     path = LogSignaturePath(*smooth(16), depth=depth, windows=4)
-    together = nde.solve_cde(field, path, START, rtol=1e-9, atol=1e-9, per_sample=True).y1
-    torch.testing.assert_close(together, nde.solve_cde(field, path, START, rtol=1e-9, atol=1e-9).y1)
+    together, alone = (
+        nde.solve_cde(field, path, START, rtol=1e-6, atol=1e-6, per_sample=rows).y1 for rows in (True, False)
+    )
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_path_without_a_batch_drives_all_rows() -> None:
@@ -164,13 +174,11 @@ def gradients(adjoint: Any, depth: int, per_sample: bool = False) -> list[Tensor
     field, (x, times) = Field(), smooth(6)
     x, start = x.clone().requires_grad_(), START.clone().requires_grad_()
     path = LogSignaturePath(x, times, depth=depth, windows=3)
-    end = nde.solve_cde(
-        field, path, start, adjoint=adjoint, per_sample=per_sample, method="dopri8", rtol=1e-10, atol=1e-10
-    ).y1
+    end = nde.solve_cde(field, path, start, adjoint=adjoint, per_sample=per_sample, controller=nde.FixedStep(1 / 16)).y1
     return list(torch.autograd.grad(end.square().sum(), [start, x, field.weight]))
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@depths
 @each_adjoint
 def test_gradients_reach_state_data_and_field_with_every_adjoint(adjoint: Any, depth: int) -> None:
     for found, expected in zip(gradients(adjoint, depth), gradients("direct", depth), strict=True):
@@ -178,12 +186,12 @@ def test_gradients_reach_state_data_and_field_with_every_adjoint(adjoint: Any, d
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
-def test_the_continuous_adjoint_has_them_to_its_tolerance(per_sample: bool) -> None:
+def test_the_continuous_adjoint_has_them_to_the_error_of_the_steps(per_sample: bool) -> None:
     for found, expected in zip(gradients("backsolve", 2, per_sample), gradients("direct", 2), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [2, 3])
+@depths
 def test_gradients_are_those_of_finite_differences(depth: int) -> None:
     x, times = smooth(4)
     field = Field()
@@ -197,7 +205,7 @@ def test_gradients_are_those_of_finite_differences(depth: int) -> None:
     assert torch.autograd.gradcheck(end, [tensor.requires_grad_() for tensor in inputs], fast_mode=True)
 
 
-@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("per_sample", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_layer_takes_such_paths_with_penalties_of_every_kind(per_sample: bool) -> None:
     x, times = smooth(16)
     for penalty in (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,12 +113,9 @@ def word_coefficients(levels: Sequence[Tensor]) -> Tensor:
     places: list[list[int]] = [[] for _ in levels]
     for word in lyndon_words(channels, len(levels)):
         places[len(word) - 1].append(functools.reduce(lambda number, letter: number * channels + letter, word, 0))
-    chosen = [level[..., torch.tensor(some, device=level.device)] for level, some in _pairs(levels, places)]
-    return torch.cat(chosen, -1)
-
-
-def _pairs(levels: Sequence[Tensor], places: Sequence[list[int]]) -> list[tuple[Tensor, Any]]:
-    return [(level, some) for level, some in zip(levels, places, strict=True) if some]  # one channel has one word
+    pairs = zip(levels, places, strict=True)
+    # one channel has no words but its own
+    return torch.cat([level[..., torch.tensor(some, device=level.device)] for level, some in pairs if some], -1)
 
 
 def _outer(left: Tensor, right: Tensor) -> Tensor:
@@ -131,5 +127,6 @@ def _product(left: Levels, right: Levels) -> Levels:
     """Return the product of two elements without constant terms, as far as the levels go."""
     found = [torch.zeros_like(left[0])]
     for level in range(1, len(left)):
-        found.append(sum(_outer(left[lower], right[level - 1 - lower]) for lower in range(level)))  # type: ignore[arg-type]
+        terms = [_outer(left[lower], right[level - 1 - lower]) for lower in range(level)]
+        found.append(torch.stack(terms).sum(0))
     return found
