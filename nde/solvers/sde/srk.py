@@ -42,8 +42,9 @@ class StochasticRungeKutta(SDEMethod):
         tableau: Its coefficients: `SRATableau` for additive noise, `SRITableau` for diagonal and scalar noise.
         calculus: "ito", or "stratonovich" for additive noise, where the two are one.
         estimate: ``"embedded"``, or ``"reference"``: what StochasticDiffEq.jl takes for an error, in which the drifts
-            of all stages are added up with one sign, ``h (f_1 + f_2 + ...)``, beside the same part of the noise. That
-            is no difference of two solutions: of four stages, it is ``4 h f`` to leading order. For comparison alone.
+            of all weighted stages are added up with one sign, ``h (f_1 + f_2 + ...)``, beside the same part of the
+            noise. That is no difference of two solutions: of four stages, it is ``4 h f`` to leading order. For
+            comparison alone.
 
     Raises:
         ValueError: The estimate is not known.
@@ -103,7 +104,8 @@ class StochasticRungeKutta(SDEMethod):
         change = weighted_sum(tableau.alpha, drifts)
         y1 = plus(kept + left_out, change, size) + y
         if self.estimate == "reference":
-            deterministic = sum(drifts.values()) * _REFERENCE_SHARES.get(self.name, 1.0)
+            share = _REFERENCE_SHARES.get(self.name, 1.0)
+            deterministic = weighted_sum(tuple(share if weight else 0.0 for weight in tableau.alpha), drifts)
         else:
             deterministic = change - drifts[0]
         error = plus(left_out, deterministic, size)
