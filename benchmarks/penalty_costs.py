@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 import nde
-from nde.regularize import GlobalError, JacobianFrobenius, Kinetic, LocalError, LocalStiffness, Penalty, StepCount, Taylor
+from nde.regularize import (
+    GlobalError,
+    JacobianFrobenius,
+    Kinetic,
+    LocalError,
+    LocalStiffness,
+    Penalty,
+    StepCount,
+    Taylor,
+)
 
 __all__ = ["PENALTIES", "main", "ratios"]
 
