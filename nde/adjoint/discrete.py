@@ -98,7 +98,7 @@ class DiscreteAdjoint(Adjoint):
 
     def _may_keep_all(self, problem: Problem) -> bool:
         """Return whether one tape of the whole may do: its parts cost more to join than it costs to keep."""
-        steps_are_taped = problem.method.keeps_step_tapes and not problem.ts.requires_grad
+        steps_are_taped = problem.method.keeps_step_tapes and not (problem.ts.requires_grad or problem.field.selective)
         return self.tape_memory > 0 and steps_are_taped and known_steps(problem) is not None
 
     def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:

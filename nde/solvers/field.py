@@ -31,10 +31,12 @@ class VectorField:
         evaluations: Number of calls so far.
         name: What the function is called in messages.
         keeps_tapes: Whether `take` and `keep` must be called around every step.
+        selective: Whether gradients of some of the tensors that it depends on are not wanted.
     """
 
     name = "field"
     keeps_tapes = False
+    selective = False
 
     def __init__(self, function: Callable[..., Any], structure: StateStructure, args: tuple[Any, ...] = ()) -> None:
         self.function = function

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from nde.solvers.collector import Collector, can_wait
-from nde.solvers.controllers import FixedStep, StepTo
 from nde.solvers.loop import AcceptedStep
 from nde.solvers.method import Method, StepResult
 from nde.solvers.norms import Measurement
@@ -31,7 +30,7 @@ _NOT_JUDGED = Measurement(0.0, None, None)
 def known_steps(problem: Problem) -> list[RecordedStep] | None:
     """Return the steps that the loop would take, by its own arithmetic; None if they depend on what it finds."""
     controller = problem.controller
-    if type(controller) not in (FixedStep, StepTo) or not isinstance(problem.method, Method):
+    if not controller.foreseen or not isinstance(problem.method, Method):
         return None
     if problem.field.keeps_tapes or problem.snap is not None or not can_wait(problem):
         return None
@@ -107,7 +106,7 @@ def march(
             step.outputs = collector.rows.read(accepted)
         collector.take(y, result)
         y, carry = result.y1, result.carry
-    return _finite(y)
+    return problem.controller.accepts_all or _finite(y)
 
 
 def _weighed(take: Callable[[], StepResult], tape_memory: int) -> StepResult:
