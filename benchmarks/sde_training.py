@@ -23,6 +23,7 @@ import nde.compat.torchsde as compat
 from benchmarks.sde import Equation, medians
 
 _SIZES = ((4, 32, 128), (32, 64, 512))  # entries, hidden units, batch
+_MEMORY_STEPS = (100, 1000)
 _METHODS = (("ito", "euler"), ("ito", "milstein"), ("stratonovich", "midpoint"), ("stratonovich", "reversible_heun"))
 
 
@@ -114,7 +115,7 @@ def main() -> None:
             f"attempted step {sizes[2]} x {sizes[0]}: "
             + ", ".join(f"{name} {1e3 * s:.3f} ms" for name, s in found.items())
         )
-    for steps in (100, 1000):
+    for steps in _MEMORY_STEPS:
         results["memory"][steps] = found_bytes = measure_memory(steps)
         print(f"{steps} steps: " + ", ".join(f"{name} {value / 2**20:.0f} MiB" for name, value in found_bytes.items()))
     options.output.parent.mkdir(parents=True, exist_ok=True)
