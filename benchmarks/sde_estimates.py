@@ -78,7 +78,7 @@ def compare(model: Spiral, trajectories: int = 100, seed: int = 0) -> Comparison
     y0 = torch.tensor([2.0, 0.0], dtype=torch.float64).expand(trajectories, 2)
     path = nde.BrownianPath(0.0, 1.0, (trajectories, 2), seed=seed, dtype=torch.float64, levy_area="space-time")
 
-    def solved(method: SDEMethod, controller: nde.Controller | None = None) -> nde.Solution:
+    def solved(method: SDEMethod, controller: nde.StepTo | None = None) -> nde.Solution:
         return nde.solve_sde(
             model.drift,
             model.diffusion,
@@ -94,7 +94,7 @@ def compare(model: Spiral, trajectories: int = 100, seed: int = 0) -> Comparison
 
     with torch.no_grad():
         chosen, fewer = (solved(method).steps for method in (reference, embedded))
-    again = nde.StepTo((chosen.t + chosen.h).tolist()[:-1])
+    again = nde.StepTo(tuple((chosen.t + chosen.h).tolist()[:-1]))
     replayed = solved(reference, again)
     steps = replayed.steps
     states = torch.cat([y0.unsqueeze(0), steps.y])  # type: ignore[list-item]  # one tensor

@@ -38,10 +38,11 @@ class StepDraws:
         behind = numpy.cumsum(numbers)
         solved = numbers > 0
         first = (behind - numbers)[solved, None]
+        spans = numpy.zeros(len(places))
+        drawn: Vector
         if by_time:
             ends = numpy.cumsum(sizes)
             before = numpy.concatenate([[0.0], ends])[first[:, 0]]
-            spans = numpy.zeros(len(places))
             spans[solved] = ends[behind[solved] - 1] - before
             starts = numpy.zeros(len(places))
             starts[solved] = before
@@ -49,13 +50,13 @@ class StepDraws:
             shares = sample + (ends - starts[sample]) / spans[sample]
             drawn = numpy.searchsorted(shares, numpy.flatnonzero(solved)[:, None] + places[solved], side="right")
         else:
-            spans = numpy.bincount(sample, sizes, len(places))
+            spans[:] = numpy.bincount(sample, sizes, len(places))
             drawn = first + (places[solved] * numbers[solved, None]).astype(numpy.int64)
         found, self.counts = numpy.unique(drawn.clip(first, behind[solved, None] - 1), return_counts=True)
         self._sample = sample[found]
         self.indices = order[found]
         self.spans = spans[self._sample]
-        self.weights = self.spans if by_time else sizes[found] * numbers[self._sample]
+        self.weights: Vector = self.spans if by_time else sizes[found] * numbers[self._sample]
 
     def one_of_each(self) -> Iterator[Vector]:
         """Yield places among `indices`, no two of which belong to one sample."""
