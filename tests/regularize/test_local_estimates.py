@@ -157,6 +157,28 @@ def test_full_gradient_of_a_stochastic_solve_is_the_global_one(adjoint: str) -> 
     assert relative_difference(found, expected) < (0.05 if adjoint == "backsolve" else 1e-9)
 
 
+@pytest.mark.parametrize("method", ["align", nde.solvers.sde.StepDoubling("quicsort")], ids=["align", "doubled"])
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
+def test_full_gradient_of_a_langevin_solve_is_the_global_one(adjoint: str, method) -> None:
+    x0 = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+    stiffness = double(1.5).requires_grad_()
+    solution = nde.solve_langevin(
+        lambda t, x: stiffness * x + x**3,
+        x0,
+        torch.zeros_like(x0),
+        (0.0, 1.0, 2.0),
+        seed=0,
+        method=method,
+        adjoint=adjoint,
+        step_states=True,
+    )
+    assert len(solution.steps) > 4
+    found, whole = every_step(LocalError, solution, grad="full")(solution), GlobalError()(solution)
+    torch.testing.assert_close(found, whole, rtol=1e-9, atol=1e-12)
+    wanted = [x0, stiffness]
+    assert relative_difference(flat_gradient(found, wanted), flat_gradient(whole, wanted)) < 1e-8
+
+
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("sampling", ["time", "step"])
