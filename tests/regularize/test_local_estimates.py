@@ -167,6 +167,7 @@ def test_full_gradient_of_a_langevin_solve_is_the_global_one(adjoint: str, metho
         x0,
         torch.zeros_like(x0),
         (0.0, 1.0, 2.0),
+        gamma=1.2,
         seed=0,
         method=method,
         adjoint=adjoint,
