@@ -145,16 +145,17 @@ def windowed_increments(x: Tensor, times: Tensor, knots: Tensor) -> tuple[Tensor
         Increments, shape ``(batch..., windows, pieces, channels)``, zero behind the last piece of a window; and values,
         shape ``(batch..., windows + 1, channels)``.
     """
-    before = (torch.searchsorted(times.detach(), knots.detach(), right=True) - 1).clamp(0, len(times) - 2)
+    known, ends = times.detach().contiguous(), knots.detach().contiguous()
+    before = (torch.searchsorted(known, ends, right=True) - 1).clamp(0, len(times) - 2)
     share = ((knots - times[before]) / (times[before + 1] - times[before])).unsqueeze(-1).to(x.dtype)
     low, high = x.index_select(-2, before), x.index_select(-2, before + 1)
     # exact at observations, where the windows begin and end as a rule
     values = torch.where(share == 1, high, low + share * (high - low))
-    inside = ~torch.isin(times.detach(), knots.detach())
-    every = torch.cat([knots.detach(), times.detach()[inside]])
+    inside = ~torch.isin(known, ends)
+    every = torch.cat([ends, known[inside]])
     order = every.argsort()
     points = torch.cat([values, x[..., inside, :]], -2).index_select(-2, order)
-    window = torch.searchsorted(knots.detach(), every[order][:-1], right=True) - 1
+    window = torch.searchsorted(ends, every[order][:-1], right=True) - 1
     counts = torch.bincount(window, minlength=len(knots) - 1)
     number = torch.arange(len(window), device=x.device) - (counts.cumsum(0) - counts)[window]
     pieces = int(counts.max())

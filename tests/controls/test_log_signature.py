@@ -108,6 +108,8 @@ def test_a_number_of_pieces_makes_windows_of_that_many_and_a_rest() -> None:
     assert path.times.tolist() == [0.0, 3.0, 6.0, 7.0]
     expected = torch.cat(log_signature(x[6:].diff(dim=0), 2))
     torch.testing.assert_close(path.derivative(6.5), expected)
+    apart = LogSignaturePath(x, torch.arange(16, dtype=torch.float64)[::2] / 2, depth=2, windows=3)
+    torch.testing.assert_close(apart.coefficients, path.coefficients, rtol=0, atol=0)  # times that a channel holds
     whole = LogSignaturePath(x, depth=2, windows=100)
     torch.testing.assert_close(whole.derivative(1.0), torch.cat(log_signature(x.diff(dim=0), 2)) / 7)
 
