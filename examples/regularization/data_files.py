@@ -56,6 +56,6 @@ def check_digest(path: Path, algorithm: str, digests: Mapping[str, str]) -> None
         found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
     if found != expected:
         raise DamagedFile(
-            f"{path} has the {algorithm} checksum {found}, not {expected}: it was cut short, changed or packed anew. Get "
-            "it again, or unpack it, if you know what it holds: of unpacked files, the structure alone is checked."
+            f"{path} has the {algorithm} checksum {found}, not {expected}: it was cut short, changed or packed anew. "
+            "Get it again, or unpack it, if you know what it holds: of unpacked files, the structure alone is checked."
         )
