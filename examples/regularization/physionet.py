@@ -26,45 +26,14 @@ PHYSIONET_SHA256 = {
     "set-a.tar.gz": "8cb250f179cd0952b4b9ebcf8954b63d70383131670fac1cfee13deaa13ca920",
     "set-b.tar.gz": "b1637a2a423a8e76f8f087896cfc5fdf28f88519e1f4e874fbda69b2a64dac30",
 }
-VARIABLES = [
-    "Weight",
-    "Albumin",
-    "ALP",
-    "ALT",
-    "AST",
-    "Bilirubin",
-    "BUN",
-    "Cholesterol",
-    "Creatinine",
-    "DiasABP",
-    "FiO2",
-    "GCS",
-    "Glucose",
-    "HCO3",
-    "HCT",
-    "HR",
-    "K",
-    "Lactate",
-    "Mg",
-    "MAP",
-    "MechVent",
-    "Na",
-    "NIDiasABP",
-    "NIMAP",
-    "NISysABP",
-    "PaCO2",
-    "PaO2",
-    "pH",
-    "Platelets",
-    "RespRate",
-    "SaO2",
-    "SysABP",
-    "Temp",
-    "TroponinI",
-    "TroponinT",
-    "Urine",
-    "WBC",
-]
+# fmt: off
+VARIABLES = (
+    "Weight", "Albumin", "ALP", "ALT", "AST", "Bilirubin", "BUN", "Cholesterol", "Creatinine", "DiasABP", "FiO2",
+    "GCS", "Glucose", "HCO3", "HCT", "HR", "K", "Lactate", "Mg", "MAP", "MechVent", "Na", "NIDiasABP", "NIMAP",
+    "NISysABP", "PaCO2", "PaO2", "pH", "Platelets", "RespRate", "SaO2", "SysABP", "Temp", "TroponinI", "TroponinT",
+    "Urine", "WBC",
+)
+# fmt: on
 HOURS = 48
 RECORDS = 4000  # in each set
 _CONSTANTS = {"RecordID", "Age", "Gender", "Height", "ICUType"}  # the same all the time: left out
