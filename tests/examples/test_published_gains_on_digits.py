@@ -1,0 +1,45 @@
+"""What the published penalties do, and do not do, to a classifier with a frozen read-out (Pal et al. 2021)."""
+
+import pytest
+
+from examples.regularization.classifier import ClassifierExperiment, ClassifierSettings
+from examples.regularization.framework import Variant, read_settings
+from examples.regularization.framework.run import Run
+from examples.regularization.registry import settings_file
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """Train for 40 epochs, with the published weights and reductions."""
+    settings = read_settings(
+        settings_file("classifier"), "full", ClassifierSettings, batch=256, iterations=240, controller="pi"
+    )
+    assert settings.read_out == "frozen" and settings.tolerance == 1.4e-8 and settings.hidden == 100
+    experiment = ClassifierExperiment(settings)
+    variants = [
+        Variant("none", 0.0),
+        Variant("global-error", (100.0, 10.0), (("reduction", "mean"),)),
+        Variant("global-stiffness", 0.1, (("reduction", "max"),)),
+        Variant("steer", 0.5),
+    ]
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        variant.method: Run("classifier", 1, settings, variant, 0, folder).train(experiment) for variant in variants
+    }
+
+
+def ratio(figures, method):
+    return figures[method]["train_evals"] / figures["none"]["train_evals"]
+
+
+def test_the_error_penalty_saves_a_third_of_the_evaluations_and_costs_few_points(figures):
+    assert ratio(figures, "global-error") <= 0.7
+    assert figures["global-error"]["metric"] >= figures["none"]["metric"] - 0.015
+    assert figures["none"]["metric"] > 0.94  # 0.1 without a flow
+
+
+@pytest.mark.parametrize("method", ["global-stiffness", "steer"])
+def test_stiffness_and_random_end_times_change_the_evaluations_little(figures, method):
+    assert 0.9 <= ratio(figures, method) <= 1.1
