@@ -1,65 +1,82 @@
-"""The error estimate of the published experiments on regularization: a sum of drift stages, and so no error."""
+"""StochasticDiffEq.jl's error estimate is the size of the drift; the embedded one vanishes beside it."""
 
 import pytest
 import torch
+from torch import Tensor
 
 import nde
-from nde.solvers.sde import srk_tables
-from nde.solvers.sde.srk import StochasticRungeKutta
+from nde.solvers.sde import find_sde_method
+from tests.problems import double, slope
 
-START = torch.tensor([[2.0, 0.5], [1.0, -1.0]], dtype=torch.float64)
-DRIFT = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]], dtype=torch.float64)
-
-
-def drift(t, y):
-    return (y**3) @ DRIFT.T
+START = double(1.2, -0.7)
 
 
-def first_error(h, noise, reference, name="SOSRI"):
-    """Return the error estimate of one step, with tolerances of 1."""
-    method = StochasticRungeKutta("tried", getattr(srk_tables, name), reference=reference)
+def drift(t: Tensor, y: Tensor) -> Tensor:
+    return torch.stack([y[1] - y[0] ** 3, torch.sin(y[0]) - 0.5 * y[1]])
+
+
+def ratios(name: str, noise: str, estimate: str, h: float, size: float) -> Tensor:
+    """Return the error of one step over ``h f``."""
+    spread = (lambda t, y: size * (1 + 0.3 * y)) if noise == "diagonal" else (lambda t, y: size * torch.ones_like(y))
+    method = find_sde_method(name, "ito", noise).with_estimate(estimate)
+    path = nde.BrownianPath(0.0, 1.0, (2,), seed=1, dtype=torch.float64, levy_area="space-time")
     solution = nde.solve_sde(
         drift,
-        lambda t, y: noise * torch.ones_like(y),
+        spread,
         START,
         (0.0, h),
+        noise=noise,
         method=method,
-        controller=nde.FixedStep(h),
-        rtol=0.0,
-        atol=1.0,
-        seed=0,
+        path=path,
+        controller=nde.StepTo(),
+        local_errors=True,
     )
-    return solution.steps.error[0].item()
+    return solution.steps.local_error[0] / (h * drift(torch.zeros(()), START))
 
 
-@pytest.mark.parametrize(("name", "stages"), [("SOSRI", 4), ("SOSRI2", 4), ("SRIW1", 4)])
-def test_is_the_number_of_stages_times_the_drift_as_steps_shrink(name, stages):
-    slope = drift(0.0, START).square().mean().sqrt().item()
-    ratios = [first_error(h, 0.0, True, name) / (h * slope) for h in (1e-2, 1e-3, 1e-4)]
-    assert abs(ratios[2] - stages) < 1e-2 and abs(ratios[2] - stages) < abs(ratios[1] - stages) < abs(
-        ratios[0] - stages
-    )
+@pytest.mark.parametrize(
+    ("name", "noise", "limit"),
+    [
+        ("sosri", "diagonal", 4.0),
+        ("sosri2", "diagonal", 4.0),
+        ("sriw1", "diagonal", 1 / 3),
+        ("sosra", "additive", 3.0),
+        ("sosra2", "additive", 3.0),
+        ("sra1", "additive", 2.0),
+    ],
+)
+def test_it_is_a_multiple_of_the_drift_as_steps_become_short(name: str, noise: str, limit: float) -> None:
+    sizes = [2.0**-power for power in range(8, 14)]
+    without = [float((ratios(name, noise, "reference", h, 0.0) - limit).abs().max()) for h in sizes]
+    assert without[-1] < 1e-2 and slope(sizes, without) == pytest.approx(1.0, abs=0.15)
+    embedded = [float(ratios(name, noise, "embedded", h, 0.0).abs().max()) for h in sizes]
+    assert embedded[-1] < 1e-2 and slope(sizes, embedded) == pytest.approx(1.0, abs=0.15)
+    # with noise, the stages lie a square root of the size from each other
+    assert float((ratios(name, noise, "reference", 1e-8, 0.3) - limit).abs().max()) < 0.01
 
 
-def test_is_of_first_order_where_the_embedded_one_is_of_second():
-    # without noise, what differs from Euler's solution is of the order h^2
-    for reference, order in ((True, 1), (False, 2)):
-        quotient = first_error(2e-3, 0.0, reference) / first_error(1e-3, 0.0, reference)
-        assert abs(torch.tensor(quotient).log2().item() - order) < 0.1
-
-
-def test_leaves_the_solution_of_a_step_as_it_is():
-    with_reference, without = (
+def test_the_solution_is_the_same_and_the_estimate_is_named() -> None:
+    method = find_sde_method("sosri", "ito", "diagonal")
+    ends = [
         nde.solve_sde(
-            drift,
-            lambda t, y: 0.2 * y,
-            START,
-            (0.0, 0.1),
-            method=StochasticRungeKutta("tried", srk_tables.SOSRI2, reference=reference),
-            controller=nde.FixedStep(0.01),
-            seed=1,
-        )
-        for reference in (True, False)
-    )
-    assert torch.equal(with_reference.y1, without.y1)
-    assert with_reference.steps.error.gt(without.steps.error).all()
+            drift, lambda t, y: 0.1 * y, START, (0.0, 1.0), method=one, seed=0, controller=nde.FixedStep(0.1)
+        ).y1
+        for one in (method, method.with_estimate("reference"))
+    ]
+    assert torch.equal(*ends)
+    with pytest.raises(ValueError, match="estimate must be one of 'embedded', 'reference'"):
+        method.with_estimate("true")
+
+
+def test_steps_that_it_chooses_are_much_shorter() -> None:
+    def spiral(t: Tensor, y: Tensor) -> Tensor:
+        cube = y**3
+        return torch.stack([-0.1 * cube[..., 0] + 2 * cube[..., 1], -2 * cube[..., 0] - 0.1 * cube[..., 1]], -1)
+
+    y0 = double(2.0, 0.0).expand(100, 2)
+    counts, options = {}, {"rtol": 0.3, "atol": 0.3, "seed": 0}
+    for estimate in ("embedded", "reference"):
+        method = find_sde_method("sosri", "ito", "diagonal").with_estimate(estimate)
+        solution = nde.solve_sde(spiral, lambda t, y: 0.2 * y, y0, (0.0, 1.0), method=method, **options)
+        counts[estimate] = solution.stats.n_accepted
+    assert counts["reference"] > 2 * counts["embedded"]
