@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import nde
-from examples.digits_model import Digits, accuracy, load_digits
+from examples.digits_model import accuracy
 from examples.regularization.framework import (
     Experiment,
     Loss,
@@ -26,6 +25,7 @@ from examples.regularization.framework import (
     SettingsError,
     batch_of_epoch,
 )
+from examples.regularization.images import linear_accuracy, load_images
 from nde.regularize import Penalty, Steer
 from nde.solvers import IController, PIController
 
@@ -112,7 +112,6 @@ class ClassifierExperiment(Experiment):
     def __init__(self, settings: ClassifierSettings, data: Path | None = None) -> None:
         super().__init__(settings, data)
         for name, value, choices in (
-            ("data", settings.data, ("digits", "mnist")),
             ("read_out", settings.read_out, ("frozen", "trained")),
             ("dtype", settings.dtype, _DTYPES),
             ("controller", settings.controller, _CONTROLLERS),
@@ -120,7 +119,7 @@ class ClassifierExperiment(Experiment):
             if value not in choices:
                 raise SettingsError(f"{name} must be one of {', '.join(choices)}, but is {value!r}.")
         self.settings = settings
-        self.images = _load(settings, data)
+        self.images = load_images(settings.data, _DTYPES[settings.dtype], data)
 
     def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> Classifier:
         """See `Experiment.build`."""
@@ -184,21 +183,7 @@ class ClassifierExperiment(Experiment):
             random = [
                 accuracy(self.build(seed, None, None).read_out(images.test_x), images.test_y) for seed in range(seeds)
             ]
-        linear = LogisticRegression(max_iter=2000).fit(images.train_x.numpy(), images.train_y.numpy())
         return {
             "random read-out": sum(random) / len(random),
-            "trained linear read-out": float(linear.score(images.test_x.numpy(), images.test_y.numpy())),
+            "trained linear read-out": linear_accuracy(images),
         }
-
-
-def _load(settings: ClassifierSettings, data: Path | None) -> Digits:
-    if settings.data == "mnist":
-        if data is None:
-            raise SettingsError("the set-up needs the files of MNIST: give the folder that holds them, --data DIR.")
-        from examples.regularization.mnist import load_mnist
-
-        return load_mnist(data, _DTYPES[settings.dtype])
-    digits = load_digits()
-    return digits._replace(
-        **{part: getattr(digits, part).to(_DTYPES[settings.dtype]) for part in ("train_x", "test_x")}
-    )

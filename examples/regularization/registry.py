@@ -12,6 +12,9 @@ __all__ = ["EXPERIMENTS", "find_experiment", "settings_file"]
 # name on the command line: module in this package, class in it
 EXPERIMENTS = {
     "classifier": ("classifier", "ClassifierExperiment"),
+    "latent-ode": ("latent_ode", "LatentODEExperiment"),
+    "spiral-sde": ("spiral_sde", "SpiralExperiment"),
+    "classifier-sde": ("classifier_sde", "ClassifierSDEExperiment"),
     "density": ("density", "DensityExperiment"),
 }
 
