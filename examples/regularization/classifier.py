@@ -26,6 +26,7 @@ from examples.regularization.framework import (
     SettingsError,
     batch_of_epoch,
 )
+from examples.regularization.mnist import load_mnist
 from nde.regularize import Penalty, Steer
 from nde.solvers import IController, PIController
 
@@ -195,8 +196,6 @@ def _load(settings: ClassifierSettings, data: Path | None) -> Digits:
     if settings.data == "mnist":
         if data is None:
             raise SettingsError("the set-up needs the files of MNIST: give the folder that holds them, --data DIR.")
-        from examples.regularization.mnist import load_mnist
-
         return load_mnist(data, _DTYPES[settings.dtype])
     digits = load_digits()
     return digits._replace(

@@ -262,6 +262,15 @@ def test_a_missing_settings_file_and_wrong_names_are_told_at_once(tmp_path, caps
         assert complaint in capsys.readouterr().err
 
 
+def test_a_set_up_that_needs_files_says_how_to_get_them(tmp_path, capsys):
+    arguments = ["classifier", "--setup", "mnist", "--output", str(tmp_path)]
+    for more, complaint in (([], "--data DIR"), (["--data", str(tmp_path)], "MNIST is four files")):
+        with pytest.raises(SystemExit) as caught:
+            command.main([*arguments, *more])
+        assert caught.value.code == 2
+        assert complaint in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_short_and_full_settings_can_be_read_and_cover_the_methods(name):
     kind = find_experiment(name)
