@@ -300,7 +300,7 @@ def results_of(runs):
         "experiment": "classifier",
         "title": "A title",
         "setup": "short",
-        "metric": {"name": "test accuracy", "higher_is_better": True, "form": ".1%"},
+        "metric": {"name": "test accuracy", "higher_is_better": True, "form": ".1%", "baseline": None},
         "other_solver": {"method": "dopri5"},
         "settings": {"seeds": 2, "iterations": 10, "left_out": {"rnode": "No reason."}},
         "baselines": {"nothing": 0.1},
@@ -350,6 +350,15 @@ def test_verdicts_hold_and_do_not_hold_where_the_figures_say_so():
     assert "50: does not hold (50, 60)" in told
     dear = [run if run["method"] != "global-error" else {**run, "test_evals": 99} for run in RUNS]
     assert "not reached; the fewest are" in "\n".join(verdicts(results_of(dear)))
+
+
+def test_a_metric_without_a_zero_is_compared_by_its_distance_from_a_baseline():
+    runs = [{**run, "metric": run["metric"] - 0.9} for run in RUNS if run["failure"] is None]
+    results = results_of(runs)  # none: 0; global error: -0.005
+    assert "no such penalty keeps the metric within 1 %" in verdicts(results)[0]
+    results["baselines"], results["metric"]["baseline"] = {"nothing": -2.0}, "nothing"
+    assert "within 1 % of its distance from that of nothing" in verdicts(results)[0]
+    assert "reached by global error, 5" in verdicts(results)[0]
 
 
 def test_a_page_with_its_plots_is_written(tmp_path):
