@@ -30,6 +30,7 @@ from nde.regularize import Penalty, Steer
 __all__ = ["DensityExperiment", "DensitySettings"]
 
 _TRAIN, _TEST = 0, 1  # seeds of the samples
+_ONE_GAUSSIAN = "one Gaussian"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ class DensityExperiment(Experiment):
 
     name = "density"
     title = "Continuous normalising flows in the plane"
-    metric = Metric("test negative log-likelihood", higher_is_better=False, form=".3f")
+    metric = Metric("test negative log-likelihood", higher_is_better=False, form=".3f", baseline=_ONE_GAUSSIAN)
     settings_type = DensitySettings
 
     def __init__(self, settings: DensitySettings, data: Path | None = None) -> None:
@@ -146,6 +147,6 @@ class DensityExperiment(Experiment):
     def baselines(self, seeds: int) -> dict[str, float]:
         """Return those of a single Gaussian, and of the density itself where it has a formula."""
         gaussian = torch.distributions.MultivariateNormal(self.train_x.mean(0), self.train_x.T.cov())
-        found = {"one Gaussian": -gaussian.log_prob(self.test_x).mean().item()}
+        found = {_ONE_GAUSSIAN: -gaussian.log_prob(self.test_x).mean().item()}
         exact = entropy(self.settings.density, self.test_x * self.scale + self.mean)
         return found if exact is None else {**found, "the density itself": exact - 2 * math.log(self.scale)}

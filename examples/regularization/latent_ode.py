@@ -1,5 +1,6 @@
-"""Experiment 2: a latent ODE that fills the gaps of irregular series, as in Rubanova et al. (2019), Kelly et al. (2020),
-and Pal et al. (2021, 2023): on generated series, or on those of PhysioNet 2012.
+"""Experiment 2: a latent ODE that fills the gaps of irregular series, generated ones or those of PhysioNet 2012.
+
+As in Rubanova, Chen, Duvenaud (2019), Kelly, Bettencourt, Johnson, Duvenaud (2020), and Pal et al. (2021, 2023).
 
 The metric is the mean squared error of the predictions, from the posterior's mean, where there are observations.
 """

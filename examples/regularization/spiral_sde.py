@@ -96,7 +96,7 @@ class SpiralExperiment(Experiment):
         )
 
     def baselines(self, seeds: int) -> dict[str, float]:
-        """Return the loss of the initial point, and that of as many paths of the spiral itself, by their errors alone."""
+        """Return the loss of the initial point, and that of as many paths of the spiral itself, whose moments err."""
         still = torch.tensor(START).expand(self.settings.times, 2, 2)
         target, paths = self.target, self.settings.test_paths
         # of Gaussian paths: the variance of the mean, and that of the sample variance

@@ -262,6 +262,15 @@ def test_a_missing_settings_file_and_wrong_names_are_told_at_once(tmp_path, caps
         assert complaint in capsys.readouterr().err
 
 
+def test_a_set_up_that_needs_files_says_how_to_get_them(tmp_path, capsys):
+    arguments = ["classifier", "--setup", "mnist", "--output", str(tmp_path)]
+    for more, complaint in (([], "--data DIR"), (["--data", str(tmp_path)], "MNIST is four files")):
+        with pytest.raises(SystemExit) as caught:
+            command.main([*arguments, *more])
+        assert caught.value.code == 2
+        assert complaint in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_short_and_full_settings_can_be_read_and_cover_the_methods(name):
     kind = find_experiment(name)
@@ -291,7 +300,7 @@ def results_of(runs):
         "experiment": "classifier",
         "title": "A title",
         "setup": "short",
-        "metric": {"name": "test accuracy", "higher_is_better": True, "form": ".1%"},
+        "metric": {"name": "test accuracy", "higher_is_better": True, "form": ".1%", "baseline": None},
         "other_solver": {"method": "dopri5"},
         "settings": {"seeds": 2, "iterations": 10, "left_out": {"rnode": "No reason."}},
         "baselines": {"nothing": 0.1},
@@ -341,6 +350,14 @@ def test_verdicts_hold_and_do_not_hold_where_the_figures_say_so():
     assert "50: does not hold (50, 60)" in told
     dear = [run if run["method"] != "global-error" else {**run, "test_evals": 99} for run in RUNS]
     assert "not reached; the fewest are" in "\n".join(verdicts(results_of(dear)))
+
+
+def test_a_metric_without_a_zero_is_compared_by_its_distance_from_a_baseline():
+    results = results_of([{**run, "metric": run.get("metric", 0.0) - 0.9} for run in RUNS])  # none: 0; error: -0.005
+    assert "no such penalty keeps the metric within 1 %" in verdicts(results)[0]
+    results["baselines"], results["metric"]["baseline"] = {"nothing": -2.0}, "nothing"
+    assert "within 1 % of its distance from that of nothing" in verdicts(results)[0]
+    assert "reached by global error, 5" in verdicts(results)[0]
 
 
 def test_a_page_with_its_plots_is_written(tmp_path):

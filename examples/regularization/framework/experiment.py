@@ -26,11 +26,14 @@ class Metric:
         name: As the head of a column says it, such as ``"test accuracy"``.
         higher_is_better: Whether more is better.
         form: Format of a value, such as ``".1%"`` or ``".4f"``.
+        baseline: Where zero means nothing, as for a log-likelihood, the name of the one of `Experiment.baselines` that
+            relative differences are relative to the distance from.
     """
 
     name: str
     higher_is_better: bool
     form: str = ".4f"
+    baseline: str | None = None
 
 
 @dataclass(frozen=True)

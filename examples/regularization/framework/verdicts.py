@@ -25,7 +25,9 @@ def verdicts(results: dict[str, Any]) -> list[str]:
 
 def _evaluations(rows: list[Row], plain: Row, results: dict[str, Any]) -> list[str]:
     sign = 1 if results["metric"]["higher_is_better"] else -1
-    limit = 0.01 * abs(plain.values["metric"].mean)
+    baseline = results["metric"]["baseline"]
+    zero = 0.0 if baseline is None else results["baselines"][baseline]
+    limit = 0.01 * abs(plain.values["metric"].mean - zero)
     reached, cheapest = [], None
     for row in rows:
         if row.method not in _SOLVER or row.collapsed or row.failures:
@@ -36,7 +38,8 @@ def _evaluations(rows: list[Row], plain: Row, results: dict[str, Any]) -> list[s
             cheapest = row
         if close and ratio <= 0.6:
             reached.append(f"{_name(row)} ({ratio:.2f})")
-    claim = "At most 0.6 of the evaluations with the test metric within 1 %, by global or local penalties: "
+    of = "" if baseline is None else f" of its distance from that of {baseline}"
+    claim = f"At most 0.6 of the evaluations with the test metric within 1 %{of}, by global or local penalties: "
     if reached:
         return [claim + "reached by " + ", ".join(reached) + "."]
     if cheapest is None:
