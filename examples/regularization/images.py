@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from examples.digits_model import Digits, load_digits
 from examples.regularization.framework import SettingsError
+from examples.regularization.mnist import load_mnist
 
 __all__ = ["IMAGES", "linear_accuracy", "load_images"]
 
@@ -27,8 +28,6 @@ def load_images(name: str, dtype: torch.dtype, folder: Path | None) -> Digits:
     if name == "mnist":
         if folder is None:
             raise SettingsError("the set-up needs the files of MNIST: give the folder that holds them, --data DIR.")
-        from examples.regularization.mnist import load_mnist
-
         return load_mnist(folder, dtype)
     digits = load_digits()
     return digits._replace(train_x=digits.train_x.to(dtype), test_x=digits.test_x.to(dtype))

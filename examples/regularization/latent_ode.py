@@ -24,6 +24,7 @@ from examples.regularization.framework import (
     SettingsError,
     batch_of_epoch,
 )
+from examples.regularization.physionet import load_physionet
 from examples.regularization.series import Series, SplitSeries, generate_series
 from nde.models import GRUDEncoder, LatentODEOutput
 from nde.regularize import Penalty, Steer
@@ -205,6 +206,4 @@ def _load(settings: LatentODESettings, data: Path | None) -> SplitSeries:
         raise SettingsError(
             "the set-up needs the files of PhysioNet 2012: give the folder that holds them, --data DIR."
         )
-    from examples.regularization.physionet import load_physionet
-
     return load_physionet(data)
