@@ -5,25 +5,24 @@ from __future__ import annotations
 from examples.regularization.framework import SettingsError
 from nde.solvers.sde import StochasticRungeKutta, find_sde_method
 
-__all__ = ["ESTIMATES", "method_with_estimate"]
-
-# "reference" is that of the published experiments, in which the drifts of all stages add up: not a difference of two
-# solutions but nearly four times the step times the drift
-ESTIMATES = ("embedded", "reference")
+__all__ = ["method_with_estimate"]
 
 
 def method_with_estimate(method: str, estimate: str) -> StochasticRungeKutta:
-    """Return a method for diagonal noise with one of `ESTIMATES`.
+    """Return a method for diagonal noise that chooses steps by one of its estimates.
+
+    Args:
+        method: Name of a stochastic Runge-Kutta method.
+        estimate: ``"embedded"``, or ``"reference"``, that of the published experiments, in which the drifts of all
+            stages add up: no difference of two solutions but nearly four times the step times the drift.
 
     Raises:
-        SettingsError: The estimate is not known, or the method has no choice of them.
+        SettingsError: The estimate or the method is not known, or the method has no choice of estimates.
     """
-    if estimate not in ESTIMATES:
-        raise SettingsError(f"estimate must be one of {', '.join(ESTIMATES)}, but is {estimate!r}.")
     try:
         found = find_sde_method(method, "ito", "diagonal")
+        if isinstance(found, StochasticRungeKutta):
+            return found.with_estimate(estimate)
     except ValueError as error:
-        raise SettingsError(f"method: {error}") from None
-    if not isinstance(found, StochasticRungeKutta):
-        raise SettingsError(f"method must be a stochastic Runge-Kutta method, such as sosri2, but is {method!r}.")
-    return found.with_estimate(estimate)
+        raise SettingsError(str(error)) from None
+    raise SettingsError(f"method must be a stochastic Runge-Kutta method, such as sosri2, but is {method!r}.")
