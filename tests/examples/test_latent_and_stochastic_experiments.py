@@ -1,4 +1,4 @@
-"""The latent ODE, the spiral SDE and the classifier SDE: tiny runs, what their losses are made of, and wrong settings."""
+"""The latent ODE, the spiral SDE and the classifier SDE: tiny runs, their losses and baselines, and wrong settings."""
 
 import pytest
 import torch
@@ -178,7 +178,7 @@ def test_wrong_settings_are_named(name, change, complaint):
 
 
 def test_missing_files_of_physionet_are_told_where_to_get(tmp_path):
-    with pytest.raises(FileNotFoundError, match="physionet.org/files/challenge-2012"):
+    with pytest.raises(FileNotFoundError, match=r"physionet\.org/files/challenge-2012"):
         LatentODEExperiment(tiny("latent-ode", data="physionet"), tmp_path)
 
 
