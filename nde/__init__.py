@@ -1,5 +1,8 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from nde import controls, regularize
 from nde.models import (
     ContinuousFlow,
@@ -36,6 +39,9 @@ from nde.solvers import (
 )
 from nde.solvers.brownian import BrownianPath
 
+if TYPE_CHECKING:
+    from nde import operators
+
 __all__ = [
     "BrownianPath",
     "ContinuousFlow",
@@ -63,6 +69,7 @@ __all__ = [
     "StepTo",
     "controls",
     "method_names",
+    "operators",
     "register_method",
     "regularize",
     "solve_cde",
@@ -70,3 +77,12 @@ __all__ = [
     "solve_ode",
     "solve_sde",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `nde.operators` when it is first asked for: most users of the solvers never do."""
+    if name == "operators":
+        from importlib import import_module
+
+        return import_module("nde.operators")
+    raise AttributeError(f"module 'nde' has no attribute {name!r}")

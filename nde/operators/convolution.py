@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from nde.operators.extension import extend
 from nde.operators.grids import Centering, trapezoid
+from nde.operators.wave_product import multiply_waves
 
-__all__ = ["direct", "fast_length", "multiply_spectra", "weigh_walls"]
+__all__ = ["direct", "fast_length", "multiply_spectra", "taps_of", "weigh_walls"]
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -66,23 +67,20 @@ def multiply_spectra(x: Tensor, spectrum: Tensor, weight: Tensor, shape: tuple[i
 
     Args:
         x: Shape ``(batch, in_channels, *inner)``, continued by zeros to ``shape``.
-        spectrum: Transforms of the functions, shape ``(frequencies, size)``.
+        spectrum: Transforms of the functions, shape ``(waves, size)``.
         weight: Shape ``(out_channels, in_channels, size)``.
         shape: Shape of the transforms.
 
     Returns:
         Shape ``(batch, out_channels, *shape)``.
     """
-    dims = len(shape)
-    axes = tuple(range(2, 2 + dims))
+    axes = tuple(range(2, 2 + len(shape)))
     out_channels, in_channels, size = weight.shape
-    transform = torch.fft.rfftn(x, s=shape, dim=axes)
-    half = transform.shape[2:]
-    fields = transform.flatten(2).permute(2, 0, 1)  # frequencies, batch, in
+    waves = torch.fft.rfftn(x, s=shape, dim=axes)
     mixing = weight.permute(2, 1, 0).reshape(size, in_channels * out_channels).to(spectrum.dtype)
     kernel = (spectrum @ mixing).view(-1, in_channels, out_channels)
-    product = (fields @ kernel).permute(1, 2, 0).reshape(x.shape[0], out_channels, *half)
-    return torch.fft.irfftn(product, s=shape, dim=axes)
+    product = multiply_waves(waves.flatten(2), kernel)
+    return torch.fft.irfftn(product.unflatten(2, waves.shape[2:]), s=shape, dim=axes)
 
 
 def taps_of(halves: tuple[int, ...]) -> int:

@@ -68,7 +68,11 @@ def kernel_spectrum(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
-    """Return the transforms by which a correlation with a table becomes a product, shape ``(frequencies, size)``."""
+    """Return the transforms by which a correlation with a table becomes a product.
+
+    Returns:
+        Shape ``(waves, size)``, complex.
+    """
     with torch.inference_mode(False):
         table = kernel_table(basis, radius, spacing)
         dims = len(shape)

@@ -136,7 +136,9 @@ class LocalIntegral(OperatorLayer):
         batch, count = x.shape[0], len(points)
         columns = x.to(self.weight.dtype).permute(2, 0, 1).reshape(count, -1)
         filtered = sparse_product(pair, columns).view(-1, count, batch, self.in_channels)
-        features = filtered.permute(2, 1, 3, 0).reshape(batch, count, -1)  # channels and functions last, as in the weight
+        features = filtered.permute(2, 1, 3, 0).reshape(
+            batch, count, -1
+        )  # channels and functions last, as in the weight
         return (features @ self.weight.flatten(1).t()).transpose(1, 2)
 
     def _on_sphere(self, x: Tensor, grid: SphereGrid) -> Tensor:

@@ -183,7 +183,10 @@ class FNO(NeuralOperator):
         grid: Grid | None = None,
     ) -> None:
         def branches() -> list[OperatorLayer]:
-            return [SpectralConvolution(width, width, dims, modes=modes, padding=padding), Pointwise(width, width, dims)]
+            return [
+                SpectralConvolution(width, width, dims, modes=modes, padding=padding),
+                Pointwise(width, width, dims),
+            ]
 
         super().__init__(
             in_channels,

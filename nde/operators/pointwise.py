@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,7 +30,9 @@ class Pointwise(OperatorLayer):
 
     def evaluate(self, x: Tensor, grid: Grid) -> Tensor:
         """See `OperatorLayer.evaluate`."""
-        result = functional.conv1d(x.flatten(2), self.weight.unsqueeze(-1), self.bias)
+        weight, flat = self.weight.expand(x.shape[0], -1, -1), x.flatten(2)
+        # a batched product: several times faster than a broadcast one
+        result = weight @ flat if self.bias is None else torch.baddbmm(self.bias[None, :, None], weight, flat)
         return result.view(x.shape[0], self.out_channels, *x.shape[2:])
 
 

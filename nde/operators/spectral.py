@@ -13,6 +13,7 @@ from nde.operators.convolution import weigh_walls
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.layer import OperatorLayer, check_count, transformable
 from nde.operators.points import PointCloud
+from nde.operators.wave_product import multiply_waves
 
 __all__ = ["SpectralConvolution"]
 
@@ -47,7 +48,9 @@ class SpectralConvolution(OperatorLayer):
         super().__init__(in_channels, out_channels, dims)
         numbers = (modes,) * dims if isinstance(modes, int) else tuple(modes)
         if len(numbers) != dims:
-            raise ValueError(f"modes has {len(numbers)} entries, but the domain has {dims} axes. Give one for each axis.")
+            raise ValueError(
+                f"modes has {len(numbers)} entries, but the domain has {dims} axes. Give one for each axis."
+            )
         for number in numbers:
             check_count(number, "modes")
         if not 0 <= padding < math.inf:
@@ -57,7 +60,7 @@ class SpectralConvolution(OperatorLayer):
         scale = 1 / math.sqrt(2 * in_channels)
         sides = tuple(2 * number + 1 for number in numbers[:-1])
         # wave numbers with a positive last entry: real and imaginary parts
-        self.weight = nn.Parameter(scale * torch.randn(math.prod(sides) * numbers[-1], in_channels, out_channels, 2))
+        self.weight = nn.Parameter(scale * torch.randn(*sides, numbers[-1], in_channels, out_channels, 2))
         # those with a last entry of 0 mirror each other: the transform's even and odd parts are its real and imaginary ones
         self.plane = nn.Parameter(scale * math.sqrt(2) * torch.randn(*sides, in_channels, out_channels))
 
@@ -74,12 +77,10 @@ class SpectralConvolution(OperatorLayer):
         )
 
     def multipliers(self) -> Tensor:
-        """Return the kernel's transform, shape ``(*wave numbers, in, out)``; the last wave number runs from 0."""
-        sides = self.plane.shape[:-2]
-        pairs = torch.view_as_complex(self.weight).view(*sides, self.modes[-1], self.in_channels, self.out_channels)
+        """Return the kernel's transform, shape ``(waves, in, out)``; the last wave number runs fastest, from 0."""
         mirrored = self.plane.flip(tuple(range(self.dims - 1)))
-        plane = torch.complex((self.plane + mirrored) / 2, (self.plane - mirrored) / 2)
-        return torch.cat((plane.unsqueeze(self.dims - 1), pairs), self.dims - 1)
+        plane = torch.complex((self.plane + mirrored) / 2, (self.plane - mirrored) / 2).unsqueeze(self.dims - 1)
+        return torch.cat((plane, torch.view_as_complex(self.weight)), self.dims - 1).flatten(0, self.dims - 1)
 
     def _on_grid(self, x: Tensor, grid: UniformGrid) -> Tensor:
         inner = x.shape[2:]
@@ -93,9 +94,8 @@ class SpectralConvolution(OperatorLayer):
                 x = torch.cat((first + x.narrow(axis, count - 1, 1), rest), axis)
         waves = self._forward(x, lengths)
         kept = waves.shape[2:]
-        waves = waves.flatten(2).permute(2, 0, 1)  # waves, batch, in
-        mixed = waves @ self.multipliers().flatten(0, -3).to(waves.dtype)
-        result = self._backward(mixed.permute(1, 2, 0).reshape(-1, self.out_channels, *kept), lengths)
+        mixed = multiply_waves(waves.flatten(2), self.multipliers().to(x.dtype.to_complex()))
+        result = self._backward(mixed.unflatten(2, kept), lengths)
         for axis, (count, length) in enumerate(zip(inner, lengths, strict=True), start=2):
             if length == count - 1:
                 result = torch.cat((result, result.narrow(axis, 0, 1)), axis)
@@ -132,9 +132,9 @@ class SpectralConvolution(OperatorLayer):
         waves = points.waves(numbers, periods, x.dtype, x.device)
         measure = (points.weights / math.prod(periods)).to(x)
         coefficients = (x * measure).to(waves.dtype) @ waves.mH  # batch, in, waves
-        mixed = coefficients.permute(2, 0, 1) @ self.multipliers().flatten(0, -3).to(waves.dtype)
+        mixed = multiply_waves(coefficients, self.multipliers().to(x.dtype.to_complex()))
         mirrored = (numbers[:, -1] > 0).to(x) + 1  # the half of the waves that is not kept is the conjugate of this one
-        return ((mixed.permute(1, 2, 0) * mirrored) @ waves).real
+        return ((mixed * mirrored) @ waves).real
 
     def _lengths(self, grid: UniformGrid, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many points the circle along each axis has."""

@@ -35,7 +35,10 @@ class StencilSpace(NamedTuple):
         inverse = [unit / step for step in spacing]
         view = (-1, *(1,) * (self.leading.dim() - 1))
         scales = torch.tensor(
-            [math.prod(factor**power for factor, power in zip(inverse, powers, strict=True)) for powers in self.exponents],
+            [
+                math.prod(factor**power for factor, power in zip(inverse, powers, strict=True))
+                for powers in self.exponents
+            ],
             dtype=torch.float64,
         )
         typical = math.prod(inverse) ** (order / len(inverse))
@@ -58,7 +61,9 @@ def stencil_space(order: int, width: int, dims: int, symmetric: bool) -> Stencil
         exponents = [powers for powers in product(range(order + 1), repeat=dims) if sum(powers) <= order]
         monomials = torch.stack(
             [
-                math.prod((points[:, axis] ** power / math.factorial(power) for axis, power in enumerate(powers)), start=1.0)
+                math.prod(
+                    (points[:, axis] ** power / math.factorial(power) for axis, power in enumerate(powers)), start=1.0
+                )
                 * torch.ones(len(points), dtype=torch.float64)
                 for powers in exponents
             ]
