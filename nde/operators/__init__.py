@@ -1,6 +1,7 @@
 """Neural operators with local kernels that are the same operator at every resolution and on every grid.
 
-Stands alone, in plain PyTorch: fields are tensors ``(*batch, channels, *shape)``, and a `Grid` says where their values are.
+Stands alone, in plain PyTorch: fields are tensors ``(*batch, channels, *shape)``, and a `Grid` says where they
+are known.
 """
 
 from nde.operators.bases import Basis, HarmonicBasis, HatBasis, OddBasis, ZernikeBasis
@@ -11,8 +12,8 @@ from nde.operators.layer import OperatorLayer
 from nde.operators.local_integral import LocalIntegral, RegularizedDifferential
 from nde.operators.models import FNO, LocalNO, NeuralOperator
 from nde.operators.multionet import DeepONet, MultiONet
-from nde.operators.pointwise import ChannelMLP, Pointwise
 from nde.operators.points import PointCloud
+from nde.operators.pointwise import ChannelMLP, Pointwise
 from nde.operators.resolution import resolution_changes
 from nde.operators.spectral import SpectralConvolution
 from nde.operators.sphere import SphereGrid, SpherePoints

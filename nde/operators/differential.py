@@ -19,21 +19,21 @@ __all__ = ["DifferentialKernel"]
 
 
 class DifferentialKernel(OperatorLayer):
-    """A stencil whose limit under refinement is a learned derivative ``unit^order sum_a b_a d^a v`` of first or second order.
+    """A stencil whose limit under refinement is a learned derivative ``unit^order sum_a b_a d^a v`` of its order.
 
-    Moments below the order are zero and each leading moment is divided by the spacings of its own axes, so that one set of
-    weights is one operator at every resolution and on stretched grids, with an error of first order in the spacing (of
-    second for ``symmetric``). On fields with jumps it diverges under refinement, as every stencil does that is divided by
-    the spacing; see `RegularizedDifferential`. Liu-Schiaffini et al. (2024), Neural operators with localized integral and
-    differential kernels, section 3.1.
+    Moments below the order are zero and each leading moment is divided by the spacings of its own axes, so that one
+    set of weights is one operator at every resolution and on stretched grids, with an error of first order in the
+    spacing (of second for ``symmetric``). On fields with jumps it diverges under refinement, as every stencil does
+    that is divided by the spacing; see `RegularizedDifferential`. Liu-Schiaffini et al. (2024), Neural operators with
+    localized integral and differential kernels, section 3.1.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
         order: Order of the derivative, 1 or 2.
         width: Points of the stencil along each axis, odd.
         boundary: Beyond walls, the field is continued by ``"extrapolate"`` (polynomials of the degree of the order: the
-            derivative is right up to the wall), ``"replicate"`` or ``"reflect"`` (right for fields without slope there).
-            Periodic axes are continued periodically.
+            derivative is right up to the wall), ``"replicate"`` or ``"reflect"`` (right for fields without slope
+            there). Periodic axes are continued periodically.
         symmetric: Whether to keep only stencils with the parity of the order.
         unit: The length per which the derivative is taken: 1/32, say, keeps outputs small where fields vary over that.
 
@@ -83,8 +83,8 @@ class DifferentialKernel(OperatorLayer):
         needed = max(self.width // 2 + 1, self.order + 1)
         if min(shape) < needed:
             raise ValueError(
-                f"a stencil of width {self.width} and order {self.order} needs {needed} points along each axis, but the "
-                f"field has shape {shape}."
+                f"a stencil of width {self.width} and order {self.order} needs {needed} points along each axis, "
+                f"but the field has shape {shape}."
             )
         stencils = self._space().scaled(self.order, grid.spacing(shape), self.unit).to(self.weight)
         kernel = torch.tensordot(self.weight, stencils, 1)

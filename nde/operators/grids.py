@@ -1,4 +1,4 @@
-"""Where the values of a field are known. `UniformGrid` lives here; clouds of points and the sphere have files of their own.
+"""Where the values of a field are known: uniform grids; clouds of points and the sphere have files of their own.
 
 Layers read from a grid what they need of it (spacing, quadrature weights, walls) at every call: nothing about a
 resolution is stored in a layer.

@@ -1,4 +1,4 @@
-"""Local integral kernels of a fixed physical radius: the same operator on grids, on scattered points and on the sphere."""
+"""Local integral kernels of a fixed physical radius: one operator on grids, on scattered points and on the sphere."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class LocalIntegral(OperatorLayer):
     """``(K v)(x) = r^-dims int_B(x, r) kappa((y - x) / r) v(y) dy`` with ``kappa = sum_l weight_l psi_l``.
 
     Discrete-continuous convolution: the functions ``psi_l`` are fixed, only the integral is discretized, with the
-    quadrature weights of the points at hand. So one set of weights is one operator at every resolution and on every kind
-    of `Grid`, up to quadrature errors, of second order on uniform grids. Ocampo, Price, McEwen (2023), Scalable and
-    equivariant spherical CNNs by discrete-continuous convolutions; Liu-Schiaffini et al. (2024), Neural operators with
-    localized integral and differential kernels, section 3.3.
+    quadrature weights of the points at hand. So one set of weights is one operator at every resolution and on every
+    kind of `Grid`, up to quadrature errors, of second order on uniform grids. Ocampo, Price, McEwen (2023), Scalable
+    and equivariant spherical CNNs by discrete-continuous convolutions; Liu-Schiaffini et al. (2024), Neural operators
+    with localized integral and differential kernels, section 3.3.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
         radius: Radius of the kernel, in the lengths of the grid; in radians on the sphere.
         basis: The functions; see `HatBasis`, `ZernikeBasis` and `HarmonicBasis`.
-        boundary: At walls, ``"zero"`` integrates over the part of the ball inside the domain; ``"reflect"`` continues the
-            field evenly.
+        boundary: At walls, ``"zero"`` integrates over the part of the ball inside the domain; ``"reflect"`` continues
+            the field evenly.
         method: On uniform grids, ``"direct"``, ``"fft"``, or ``"auto"`` for the faster one. They differ by rounding.
 
     Raises:
@@ -158,8 +158,8 @@ class LocalIntegral(OperatorLayer):
         for axis, (count, step, half, periodic) in enumerate(zip(shape, spacing, halves, wraps, strict=True)):
             if self.radius < step * (1 - 1e-9):
                 raise ValueError(
-                    f"radius={self.radius:.4g} is below the spacing {step:.4g} of the {count} points along axis {axis}. "
-                    f"Give a larger radius or at least {math.ceil(count * step / self.radius)} points."
+                    f"radius={self.radius:.4g} is below the spacing {step:.4g} of the {count} points along axis "
+                    f"{axis}. Give a larger radius or at least {math.ceil(count * step / self.radius)} points."
                 )
             if half > ((count - 1) // 2 if periodic else count - 1):
                 raise ValueError(
@@ -175,15 +175,15 @@ class LocalIntegral(OperatorLayer):
 class RegularizedDifferential(LocalIntegral):
     """``(D v)(x) = (unit / r) r^-dims int_B(x, r) kappa((y - x) / r) (v(y) - v(x)) dy`` with an odd ``kappa``.
 
-    A learned first derivative of the field smoothed at a fixed radius: for small radii, ``unit b . grad v``. A stencil that
-    is divided by the spacing diverges under refinement where the field jumps; this stays bounded. Constants give zero on
-    every grid, up to the walls.
+    A learned first derivative of the field smoothed at a fixed radius: for small radii, ``unit b . grad v``. A stencil
+    divided by the spacing diverges under refinement where the field jumps; this stays bounded. Constants give zero
+    on every grid, up to the walls.
 
     Args:
         in_channels, out_channels, dims, radius, boundary, method: See `LocalIntegral`.
         basis: The functions whose odd parts to take.
-        unit: The length per which the derivative is taken; the radius by default, which keeps outputs of the size of the
-            field's differences.
+        unit: The length per which the derivative is taken; the radius by default, which keeps outputs of the size of
+            the field's differences.
 
     Raises:
         TypeError: An argument has the wrong type.

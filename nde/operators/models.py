@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,8 +30,8 @@ class NeuralOperator(OperatorLayer):
     Args:
         in_channels, out_channels: Channels of the functions it maps from and to.
         blocks: `OperatorBlock` or other layers, one behind the other.
-        coordinates: How many coordinates of each point are appended to the field; None for all of a box, 0 for none (the
-            operator then commutes with translations of a periodic box), 3 on the sphere.
+        coordinates: How many coordinates of each point are appended to the field; None for all of a box, 0 for none
+            (the operator then commutes with translations of a periodic box), 3 on the sphere.
         time: Whether the time of a vector field is appended too. Without it, the field is autonomous.
         expansion: Hidden channels of lifting and projection, in multiples of the blocks' channels.
         activation: Of lifting and projection.
@@ -59,7 +60,7 @@ class NeuralOperator(OperatorLayer):
         for layer in layers:
             if not isinstance(layer, OperatorLayer):
                 raise TypeError(f"blocks must be operator layers, but one is a {type(layer).__name__}.")
-        for before, after in zip(layers, layers[1:], strict=False):
+        for before, after in itertools.pairwise(layers):
             if before.out_channels != after.in_channels or before.dims != after.dims:
                 raise ValueError(
                     f"blocks must follow each other, but one gives {before.out_channels} channels in {before.dims} "
@@ -203,8 +204,8 @@ class LocalNO(NeuralOperator):
     """Neural operator with local kernels of fixed physical radius beside, or in place of, the spectral convolution.
 
     Liu-Schiaffini et al. (2024), Neural operators with localized integral and differential kernels. By default each
-    block sums a spectral convolution, two local integrals and a pointwise map. Stencils are to be asked for: where fields
-    jump they diverge under refinement; ``regularized`` takes their place there.
+    block sums a spectral convolution, two local integrals and a pointwise map. Stencils are to be asked for: where
+    fields jump they diverge under refinement; ``regularized`` takes their place there.
 
     Args:
         in_channels, out_channels: Channels of the functions it maps from and to.

@@ -1,7 +1,7 @@
 """Fields on scattered points: neighbours by a k-d tree, quadrature weights by Voronoi cells, sparse matrices.
 
-What a layer needs of a cloud (the matrix of a basis at a radius, the waves of a spectral convolution) is made at its first
-use and kept with the cloud, for all layers with the same settings.
+What a layer needs of a cloud (the matrix of a basis at a radius, the waves of a spectral convolution) is made at its
+first use and kept with the cloud, for all layers with the same settings.
 """
 
 from __future__ import annotations
@@ -143,8 +143,8 @@ class ScatteredPoints(Grid):
         lonely = np.bincount(targets, minlength=len(self)) < 2
         if lonely.mean() > _LONELY_PART:
             raise ValueError(
-                f"radius={radius:.4g} is below the spacing of the points: {lonely.mean():.0%} of them have no neighbour "
-                "within it. Give a larger radius or more points."
+                f"radius={radius:.4g} is below the spacing of the points: {lonely.mean():.0%} of them have no "
+                "neighbour within it. Give a larger radius or more points."
             )
 
 
@@ -221,7 +221,8 @@ def check_positions(positions: Any) -> Tensor:
         raise TypeError(f"positions must be a tensor of real numbers, but are {type(positions).__name__}.")
     if positions.dim() != 2 or positions.shape[0] < 2:
         raise ValueError(
-            f"positions must have shape (points, coordinates) with two points or more, but have {tuple(positions.shape)}."
+            f"positions must have shape (points, coordinates) with two points or more, but "
+            f"have {tuple(positions.shape)}."
         )
     if not bool(torch.isfinite(positions).all()):
         raise ValueError("positions must be finite.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -37,7 +38,7 @@ def resolution_changes(
         ValueError: The sizes are fewer than two, or no multiples of each other.
     """
     grid = UniformGrid() if grid is None else grid
-    if len(sizes) < 2 or any(fine % coarse or fine <= coarse for coarse, fine in zip(sizes, sizes[1:], strict=False)):
+    if len(sizes) < 2 or any(fine % coarse or fine <= coarse for coarse, fine in itertools.pairwise(sizes)):
         raise ValueError(f"sizes must be two or more, each a multiple of the one before, but are {tuple(sizes)}.")
     like = next(model.parameters())
     outputs = []

@@ -22,8 +22,8 @@ class SpectralConvolution(OperatorLayer):
     """Convolution with a kernel of the wave numbers ``|k_i| <= modes_i``, periodic on the box.
 
     Li et al. (2021), Fourier neural operator for parametric partial differential equations. The kernel is real, so its
-    transform is Hermitian: parameters are real and there is one for each degree of freedom, none for the imaginary part of
-    the mean or twice for mirrored wave numbers. On scattered points the transforms are sums with quadrature weights.
+    transform is Hermitian: parameters are real and there is one for each degree of freedom, none for the imaginary
+    part of the mean or twice for mirrored wave numbers. On scattered points the transforms are sums with quadrature weights.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
@@ -61,7 +61,8 @@ class SpectralConvolution(OperatorLayer):
         sides = tuple(2 * number + 1 for number in numbers[:-1])
         # wave numbers with a positive last entry: real and imaginary parts
         self.weight = nn.Parameter(scale * torch.randn(*sides, numbers[-1], in_channels, out_channels, 2))
-        # those with a last entry of 0 mirror each other: the transform's even and odd parts are its real and imaginary ones
+        # those with a last entry of 0 mirror each other: the transform's even and odd parts are its real and
+        # imaginary ones
         self.plane = nn.Parameter(scale * math.sqrt(2) * torch.randn(*sides, in_channels, out_channels))
 
     def evaluate(self, x: Tensor, grid: Grid) -> Tensor:
@@ -145,8 +146,8 @@ class SpectralConvolution(OperatorLayer):
             length = round(exact)
             if abs(length - exact) > 1e-6 * exact:
                 raise ValueError(
-                    f"padding={self.padding} of {count - halved} cells is not a whole number of cells: the period would "
-                    "change with the resolution. Give a padding such as 0.25, or another resolution."
+                    f"padding={self.padding} of {count - halved} cells is not a whole number of cells: the "
+                    "period would change with the resolution. Give a padding such as 0.25, or another resolution."
                 )
             lengths.append(length)
         return tuple(lengths)
@@ -155,8 +156,8 @@ class SpectralConvolution(OperatorLayer):
         for axis, (number, length) in enumerate(zip(self.modes, lengths, strict=True)):
             if 2 * number + 1 > length:
                 raise ValueError(
-                    f"modes={number} along axis {axis} needs {2 * number + 1} points or more, but the field has {length}: "
-                    f"waves at or above Nyquist's are not told apart. Give at most modes={(length - 1) // 2}."
+                    f"modes={number} along axis {axis} needs {2 * number + 1} points or more, but the field has "
+                    f"{length}: waves at or above Nyquist's are not told apart. Give at most modes={(length - 1) // 2}."
                 )
 
     def extra_repr(self) -> str:

@@ -2,8 +2,8 @@
 
 A local kernel at a point lives in the tangent plane there, with the axes "to the south" and "to the east", and reaches
 other points by the logarithmic map: distance along the great circle, and direction in which it sets out. Radii are in
-radians. Kernels that are the same in all directions commute with every rotation; others commute with rotations about the
-axis of the poles.
+radians. Kernels that are the same in all directions commute with every rotation; others commute with rotations about
+the axis of the poles.
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ class SpherePoints(ScatteredPoints):
 class SphereGrid(Grid):
     """Circles of latitude, each with as many evenly spaced points: fields of shape ``(*batch, channels, lat, lon)``.
 
-    The numbers of latitudes and longitudes are those of the field: one `SphereGrid` serves every resolution. Latitudes run
-    from north to south, longitudes eastwards from 0.
+    The numbers of latitudes and longitudes are those of the field: one `SphereGrid` serves every resolution. Latitudes
+    run from north to south, longitudes eastwards from 0.
 
     Args:
         latitudes: ``"cells"`` for the middles of evenly spaced bands with the exact areas of cells as weights;

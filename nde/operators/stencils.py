@@ -1,7 +1,8 @@
 """Stencils of a given derivative order on grids of any spacing, from parameters that do not know the spacing.
 
-A stencil is written as the dual stencils of its leading moments (each scaled by the spacings of its own axes) plus a rest
-without moments up to that order. Therefore the limit under refinement is the same on square and on stretched grids.
+A stencil is written as the dual stencils of its leading moments (each scaled by the spacings of its own axes) plus a
+rest without moments up to that order. Therefore the limit under refinement is the same on square and on stretched
+grids.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Products of a field's Fourier coefficients with one matrix for each wave, fast in both directions.
 
-Left to themselves, torch's batched products of complex matrices fall back to one call for each matrix wherever an operand
-is a permuted view or a conjugate, which is all of them here: several times slower.
+Left to themselves, torch's batched products of complex matrices fall back to one call for each matrix wherever an
+operand is a permuted view or a conjugate, which is all of them here: several times slower.
 """
 
 from __future__ import annotations
