@@ -46,36 +46,40 @@ def _as_torch(matrix: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
             torch.from_numpy(np.ascontiguousarray(matrix.data)).to(dtype),
             size=matrix.shape,
             device=device,
+            check_invariants=False,  # SciPy's matrices keep them
         )
 
 
 class _Product(torch.autograd.Function):
-    """``matrix @ x`` for a constant matrix: linear in ``x``, so that all derivatives are products again."""
+    """``matrix @ x`` for a constant matrix: linear in ``x``, so that all derivatives are products again.
+
+    The pair goes in as an object, because torch.func cannot wrap sparse tensors.
+    """
 
     @staticmethod
-    def forward(x: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
-        return matrix @ x
+    def forward(x: Tensor, pair: SparsePair, transposed: bool) -> Tensor:
+        return (pair.transpose if transposed else pair.matrix) @ x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        _, ctx.matrix, ctx.transpose = inputs
+        _, ctx.pair, ctx.transposed = inputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        return _Product.apply(grads[0], ctx.transpose, ctx.matrix), None, None
+        return _Product.apply(grads[0], ctx.pair, not ctx.transposed), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
-        return _Product.apply(tangents[0], ctx.matrix, ctx.transpose)
+        return _Product.apply(tangents[0], ctx.pair, ctx.transposed)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, matrix: Tensor, transpose: Tensor) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, pair: SparsePair, transposed: bool) -> Any:
         columns = x.movedim(in_dims[0], -1)
-        result = _Product.apply(columns.reshape(columns.shape[0], -1), matrix, transpose)
+        result = _Product.apply(columns.reshape(columns.shape[0], -1), pair, transposed)
         return result.reshape(-1, *columns.shape[1:]), columns.dim() - 1
 
 
 def sparse_product(pair: SparsePair, x: Tensor) -> Tensor:
     """Return the product of the matrix and ``x``, shape ``(rows, k)`` for ``x`` of shape ``(columns, k)``."""
-    result: Tensor = _Product.apply(x, pair.matrix, pair.transpose)
+    result: Tensor = _Product.apply(x, pair, False)
     return result

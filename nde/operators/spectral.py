@@ -22,8 +22,8 @@ class SpectralConvolution(OperatorLayer):
     """Convolution with a kernel of the wave numbers ``|k_i| <= modes_i``, periodic on the box.
 
     Li et al. (2021), Fourier neural operator for parametric partial differential equations. The kernel is real, so its
-    transform is Hermitian: parameters are real and there is one for each degree of freedom, none for the imaginary
-    part of the mean or twice for mirrored wave numbers. On scattered points the transforms are sums with quadrature weights.
+    transform is Hermitian: parameters are real, one for each degree of freedom, none for the imaginary part of the
+    mean or twice for mirrored wave numbers. On scattered points the transforms are sums with quadrature weights.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
