@@ -28,7 +28,15 @@ from nde.operators import (
 from nde.operators.harmonics import angular_harmonics, count_harmonics, jacobi
 from tests.operators.fields import order, relative, slopes, waves
 
-BASES = [HatBasis(1), HatBasis(2, 4), HatBasis(3, 5), HatBasis(3, 1), ZernikeBasis(4), ZernikeBasis(3, 0), HarmonicBasis(1)]
+BASES = [
+    HatBasis(1),
+    HatBasis(2, 4),
+    HatBasis(3, 5),
+    HatBasis(3, 1),
+    ZernikeBasis(4),
+    ZernikeBasis(3, 0),
+    HarmonicBasis(1),
+]
 
 
 def ball(dims, count=41):

@@ -25,6 +25,7 @@ from nde.operators import (
     ZernikeBasis,
     resolution_changes,
 )
+from tests.operators.fields import relative
 
 
 def small(**options):
@@ -63,16 +64,16 @@ def test_a_model_solves_in_time_with_equal_gradients_under_all_adjoints_and_a_pe
 
 def test_a_solve_on_a_finer_grid_or_on_points_is_the_same_solve():
     field = small(coordinates=0, grid=UniformGrid(periodic=True)).double()
-    layer = nde.NeuralODE(field, rtol=1e-6, atol=1e-6)
+    layer = nde.NeuralODE(field, rtol=1e-5, atol=1e-5)
     ends = []
-    for count in (32, 64):
+    for count in (16, 32):
         x = UniformGrid(periodic=True, centering="vertices").positions((count, count))
         y0 = ((6.283185307179586 * x[0]).sin() * (6.283185307179586 * x[1]).cos())[None, None]
         ends.append(layer(y0, args=(UniformGrid(periodic=True, centering="vertices"),)).y1)
         points = PointCloud(x.flatten(1).t(), periodic=True)
         scattered = layer(y0.flatten(2), args=(points,)).y1
-        assert float((scattered - ends[-1].flatten(2)).norm() / ends[-1].norm()) < 0.02
-    assert float((ends[0] - ends[1][..., ::2, ::2]).norm() / ends[0].norm()) < 5e-3
+        assert relative(scattered, ends[-1].flatten(2)) < 0.02
+    assert relative(ends[0], ends[1][..., ::2, ::2]) < 5e-3
 
 
 def test_the_time_is_an_input_where_it_is_asked_for():
@@ -110,6 +111,7 @@ def test_models_work_in_one_and_three_dimensions():
         assert all(bool((parameter.grad != 0).all()) for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_models_train_on_a_grid_and_keep_what_they_learned_at_twice_the_resolution():
     # the derivative along the first axis of random waves
     def data(count, batch=16):
@@ -126,7 +128,7 @@ def test_models_train_on_a_grid_and_keep_what_they_learned_at_twice_the_resoluti
     model = small(width=8, coordinates=0, regularized=(0.15,), grid=UniformGrid(periodic=True))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     x, y = data(16)
-    for _ in range(120):
+    for _ in range(80):
         loss = (model(x) - y).norm() / y.norm()
         optimizer.zero_grad()
         loss.backward()
@@ -186,24 +188,64 @@ def refusals():
     return {
         "wrong channels": (ValueError, "shape .*1, points, points", lambda: small()(torch.zeros(1, 2, 16, 16))),
         "no channels": (ValueError, "x must have shape", lambda: small()(torch.zeros(16, 16))),
-        "radius below spacing": (ValueError, "below the spacing 0.125.*at least 10", lambda: LocalIntegral(1, 1, radius=0.1)(x[..., :8, :8])),
-        "radius below spacing on one axis": (ValueError, "along axis 1", lambda: LocalIntegral(1, 1, radius=0.1)(x[..., :8])),
-        "radius below spacing of points": (ValueError, "spacing of the points", lambda: LocalIntegral(1, 1, radius=0.01)(torch.zeros(1, 50), cloud)),
-        "radius below spacing of the sphere": (ValueError, "latitudes", lambda: LocalIntegral(1, 1, radius=0.1)(x, SphereGrid())),
-        "radius beyond half the torus": (ValueError, "half the box", lambda: LocalIntegral(1, 1, radius=0.6)(x, UniformGrid(periodic=True))),
+        "radius below spacing": (
+            ValueError,
+            "below the spacing 0.125.*at least 10",
+            lambda: LocalIntegral(1, 1, radius=0.1)(x[..., :8, :8]),
+        ),
+        "radius below spacing on one axis": (
+            ValueError,
+            "along axis 1",
+            lambda: LocalIntegral(1, 1, radius=0.1)(x[..., :8]),
+        ),
+        "radius below spacing of points": (
+            ValueError,
+            "spacing of the points",
+            lambda: LocalIntegral(1, 1, radius=0.01)(torch.zeros(1, 50), cloud),
+        ),
+        "radius below spacing of the sphere": (
+            ValueError,
+            "latitudes",
+            lambda: LocalIntegral(1, 1, radius=0.1)(x, SphereGrid()),
+        ),
+        "radius beyond half the torus": (
+            ValueError,
+            "half the box",
+            lambda: LocalIntegral(1, 1, radius=0.6)(x, UniformGrid(periodic=True)),
+        ),
         "radius beyond the box": (ValueError, "larger than the box", lambda: LocalIntegral(1, 1, radius=1.6)(x)),
         "radius around the sphere": (ValueError, "pi", lambda: LocalIntegral(1, 1, radius=3.2)(x, SphereGrid())),
         "modes above Nyquist": (ValueError, "at most modes=7", lambda: SpectralConvolution(1, 1, modes=8)(x)),
-        "padding between cells": (ValueError, "whole number", lambda: SpectralConvolution(1, 1, modes=3, padding=0.1)(x)),
+        "padding between cells": (
+            ValueError,
+            "whole number",
+            lambda: SpectralConvolution(1, 1, modes=3, padding=0.1)(x),
+        ),
         "nan": (ValueError, "1 of its 256", lambda: small()(nan)),
         "mismatched points": (ValueError, "50 points.*40 values", lambda: small()(torch.zeros(1, 1, 40), cloud)),
-        "points in another dimension": (ValueError, "dims=2", lambda: small()(torch.zeros(1, 1, 50), PointCloud(torch.rand(50, 3)))),
+        "points in another dimension": (
+            ValueError,
+            "dims=2",
+            lambda: small()(torch.zeros(1, 1, 50), PointCloud(torch.rand(50, 3))),
+        ),
         "lengths of another dimension": (ValueError, "3 entries", lambda: small()(x, UniformGrid((1.0, 1.0, 1.0)))),
-        "sphere in three dimensions": (ValueError, "dimension 2", lambda: LocalIntegral(1, 1, 3)(torch.zeros(1, 1, 8, 8, 8), SphereGrid())),
+        "sphere in three dimensions": (
+            ValueError,
+            "dimension 2",
+            lambda: LocalIntegral(1, 1, 3)(torch.zeros(1, 1, 8, 8, 8), SphereGrid()),
+        ),
         "spectral on the sphere": (ValueError, "modes=None", lambda: small(coordinates=3)(x, SphereGrid())),
         "coordinates on the sphere": (ValueError, "coordinates=3", lambda: small(modes=None)(x, SphereGrid())),
-        "stencil on points": (ValueError, "RegularizedDifferential", lambda: DifferentialKernel(1, 1)(torch.zeros(1, 50), cloud)),
-        "stencil wider than the field": (ValueError, "needs 3 points", lambda: DifferentialKernel(1, 1, width=5)(x[..., :2, :2])),
+        "stencil on points": (
+            ValueError,
+            "RegularizedDifferential",
+            lambda: DifferentialKernel(1, 1)(torch.zeros(1, 50), cloud),
+        ),
+        "stencil wider than the field": (
+            ValueError,
+            "needs 3 points",
+            lambda: DifferentialKernel(1, 1, width=5)(x[..., :2, :2]),
+        ),
         "dtype": (TypeError, "float64", lambda: small()(x.double())),
         "integers": (TypeError, "real numbers", lambda: small()(x.long())),
         "grid of the wrong type": (TypeError, "must be a Grid", lambda: small()(x, "cells")),
@@ -212,7 +254,11 @@ def refusals():
         "radius of the wrong type": (TypeError, "radius", lambda: LocalIntegral(1, 1, radius="0.1")),
         "basis": (TypeError, "HatBasis", lambda: LocalIntegral(1, 1, basis="hat")),
         "basis without odd functions": (ValueError, "odd", lambda: RegularizedDifferential(1, 1, basis=HatBasis(2, 3))),
-        "isotropic basis has no odd functions": (ValueError, "odd", lambda: RegularizedDifferential(1, 1, basis=ZernikeBasis(3, 0))),
+        "isotropic basis has no odd functions": (
+            ValueError,
+            "odd",
+            lambda: RegularizedDifferential(1, 1, basis=ZernikeBasis(3, 0)),
+        ),
         "dims": (ValueError, "1, 2 or 3", lambda: Pointwise(1, 1, 4)),
         "channels": (ValueError, "in_channels", lambda: Pointwise(0, 1)),
         "order": (ValueError, "1 or 2", lambda: DifferentialKernel(1, 1, order=3)),
@@ -222,7 +268,11 @@ def refusals():
         "no branch": (ValueError, "at least one", lambda: OperatorBlock([])),
         "branches that differ": (ValueError, "agree", lambda: OperatorBlock([Pointwise(1, 2), Pointwise(1, 3)])),
         "no layer": (TypeError, "Linear", lambda: OperatorBlock([nn.Linear(1, 1)])),
-        "blocks that do not follow": (ValueError, "follow", lambda: NeuralOperator(1, 1, [Pointwise(1, 2), Pointwise(3, 1)])),
+        "blocks that do not follow": (
+            ValueError,
+            "follow",
+            lambda: NeuralOperator(1, 1, [Pointwise(1, 2), Pointwise(3, 1)]),
+        ),
         "points outside": (ValueError, "outside the box", lambda: PointCloud(2 * torch.ones(3, 2))),
         "points twice": (ValueError, "twice", lambda: PointCloud(torch.zeros(3, 2))),
         "weights": (ValueError, "weights", lambda: PointCloud(torch.rand(3, 2), torch.ones(4))),
@@ -232,7 +282,7 @@ def refusals():
         "layers to read": (ValueError, "at most read=5", lambda: MultiONet(10, read=6)),
         "sizes": (ValueError, "multiple", lambda: resolution_changes(Pointwise(1, 1), lambda x: x, (8, 12))),
         "modes of another dimension": (ValueError, "modes has 3", lambda: FNO(1, 1, modes=(1, 2, 3))),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", refusals())
@@ -244,5 +294,6 @@ def test_bad_input_is_refused_with_a_word_on_what_would_do(name):
 
 def test_a_solve_that_leaves_the_finite_numbers_is_the_solvers_to_report():
     field = small(coordinates=0)
-    out = nde.NeuralODE(lambda t, y: field(t, y) + y**3, throw=False)(10 * torch.ones(1, 1, 12, 12))
+    blowing_up = nde.NeuralODE(lambda t, y: field(t, y) + y**3, throw=False, max_steps=100)
+    out = blowing_up(10 * torch.ones(1, 1, 12, 12))
     assert out.solution.status != nde.Status.SUCCESS

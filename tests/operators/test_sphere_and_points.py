@@ -20,13 +20,16 @@ from tests.operators.fields import order, relative, waves
 
 
 def smooth(positions):
-    """A field on the sphere of degree 3 and below, with no symmetry."""
+    """A field on the sphere with no symmetry."""
     x, y, z = positions
     return (x + 2 * x * y - z**3 + 0.5 * y * z + 0.3 * x**2 * z)[None, None]
 
 
 def isotropic():
-    return LocalIntegral(1, 1, radius=0.5, basis=HatBasis(rings=3, angles=1)).double()
+    layer = LocalIntegral(1, 1, radius=0.5, basis=HatBasis(rings=3, angles=1)).double()
+    with torch.no_grad():  # no zero among the eigenvalues, to which errors are compared
+        layer.weight.copy_(torch.tensor([0.3, 0.5, 0.7]))
+    return layer
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -38,7 +41,7 @@ def test_voronoi_weights_fill_the_box_and_integrate_better_than_uniform_ones(dim
     points = PointCloud(unit * torch.tensor(lengths).double(), lengths=lengths, periodic=wraps)
     assert float(points.weights.sum()) == pytest.approx(math.prod(lengths), rel=1e-9)
     assert bool((points.weights > 0).all())
-    values = unit.sum(1)  # its mean is dims / 2
+    values = (math.pi * unit).sin().square().sum(1)  # its mean is dims / 2, and it knows no walls
     weighed = float((values * points.weights).sum() / math.prod(lengths))
     assert abs(weighed - dims / 2) < 0.2 * abs(float(values.mean()) - dims / 2)
 
@@ -86,29 +89,29 @@ def test_isotropic_kernels_have_spherical_harmonics_as_eigenfunctions(latitudes)
 
 
 def test_rotations_of_the_sphere_commute_with_isotropic_kernels_up_to_quadrature_errors():
-    layer, grid = isotropic(), SphereGrid()
+    layer = isotropic()
+    harmonics = [
+        lambda x, y, z: x + 0.3 * z,
+        lambda x, y, z: x * y - 0.4 * y * z,
+        lambda x, y, z: z * (2 * z**2 - 3 * x**2 - 3 * y**2) + x * y * z,
+    ]
+    # what the operator does to each degree, without a rotation on a fine grid
+    fine = SphereGrid("gauss")
+    positions, weights = fine.positions((96, 192)), fine.weights((96, 192))
+    factors = []
+    for harmonic in harmonics:
+        value = harmonic(*positions)
+        out = layer(value[None, None], fine).detach()[0, 0]
+        factors.append((out * value * weights).sum() / (value**2 * weights).sum())
     turn = torch.from_numpy(Rotation.from_euler("zyz", [0.7, 1.1, -0.4]).as_matrix())
     errors = []
-    for count in (32, 64, 128):
-        shape = (count, 2 * count)
-        positions = grid.positions(shape)
-        turned = torch.einsum("ij,jab->iab", turn, positions)
-        # the rotated field's integral, against the integral at the rotated points by its own quadrature there
-        points = SpherePoints(turned.flatten(1).t(), grid.weights(shape).flatten())
-        there = layer(smooth(turned).flatten(2), points)
-        here = layer(smooth(turned), grid).flatten(2)
-        assert relative(there, here) < 1e-11  # the same distances: rounding alone
-        exact = layer(smooth(positions), grid).flatten(2)
-        near = torch.cdist(points.points, positions.flatten(1).t()).argmin(1) if count == 32 else None
-        if near is not None:
-            apart = float((there[0, 0] - exact[0, 0, near]).abs().max().detach())
-            assert apart < 0.3 * float(exact.abs().max().detach())  # a cell apart at the most
-        harmonics = torch.einsum("k,kab->ab", torch.tensor([1.0, 2.0, 0.5]).double(), turned)
-        out = layer(harmonics[None, None], grid).detach()[0, 0]
-        value = (out * harmonics * grid.weights(shape)).sum() / (harmonics**2 * grid.weights(shape)).sum()
-        errors.append(relative(out, value * harmonics))
+    for count in (16, 32, 64):
+        turned = torch.einsum("ij,jab->iab", turn, SphereGrid().positions((count, 2 * count)))
+        parts = [harmonic(*turned) for harmonic in harmonics]
+        out = layer(sum(parts)[None, None], SphereGrid())[0, 0]
+        errors.append(relative(out, sum(factor * part for factor, part in zip(factors, parts, strict=True))))
     assert order(errors[0], errors[2]) / 2 > 1.7
-    assert errors[2] < 2e-3
+    assert errors[2] < 5e-3
 
 
 def test_shifts_in_longitude_commute_with_every_kernel_to_rounding():
@@ -130,10 +133,10 @@ def test_the_grid_of_the_sphere_and_its_points_agree_to_rounding(kind):
 
 def test_a_small_piece_of_the_sphere_is_a_plane():
     # the same weights on a small cap and on the plane: axes to the south and to the east
-    layer = LocalIntegral(1, 1, radius=0.05, basis=ZernikeBasis(4)).double()
-    side = (torch.rand(6000, 2, dtype=torch.float64) - 0.5) * 0.2
+    layer = LocalIntegral(1, 1, radius=0.03, basis=ZernikeBasis(3)).double()
+    side = (torch.rand(2000, 2, dtype=torch.float64) - 0.5) * 0.2
     flat = PointCloud(side, lengths=0.2, origin=-0.1)
-    cap = torch.stack((side[:, 1].new_ones(6000), side[:, 1], -side[:, 0]), 1)
+    cap = torch.stack((side[:, 1].new_ones(2000), side[:, 1], -side[:, 0]), 1)
     sphere = SpherePoints(torch.nn.functional.normalize(cap, dim=1), flat.weights)
     field = (20 * side[:, 0] + 0.3).sin() * (15 * side[:, 1]).cos()
     assert relative(layer(field[None, None], sphere), layer(field[None, None], flat)) < 0.02
