@@ -3,9 +3,9 @@
     python -m benchmarks.operators                         # our side alone
     python -m benchmarks.operators --peer /path/to/python  # of an environment with neuraloperator 2.0.0
 
-The peer's local operator also needs torch-harmonics 0.8.0 there. Both sides have equal layers (4), width (32), waves kept
-along each axis (12; 24 coefficients, as the peer counts) and batch (8). Local kernels reach L/16: 9 x 9 points at 64 x 64
-and 17 x 17 at 128 x 128 in both. A row is the least CPU time of its repetitions, in a process of its own.
+The peer's local operator also needs torch-harmonics 0.8.0 there. Both sides have equal layers (4), width (32), waves
+kept along each axis (12; 24 coefficients, as the peer counts) and batch (8). Local kernels reach L/16: 9 x 9 points at
+64 x 64 and 17 x 17 at 128 x 128 in both. A row is the least CPU time of its repetitions, in a process of its own.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def points(repetitions: int) -> None:
         out.square().mean().backward()
         both.append(time.process_time() - start)
     print(
-        f"\n{count} scattered points, about 20 neighbours, CPU seconds: set-up {whole:.2f} (Voronoi weights {weights:.2f});"
+        f"\n{count} scattered points, about 20 neighbours, CPU seconds: set-up {whole:.2f} (weights {weights:.2f});"
     )
     print(f"16 channels, batch 8: forward {min(forward[1:]):.3f}, forward + backward {min(both[1:]):.3f}")
 
