@@ -10,6 +10,7 @@ from torch import Tensor
 import nde.taylor.rules  # noqa: F401  (fills the table of rules)
 from nde.taylor.frame import Frame
 from nde.taylor.jet_type import Jet
+from nde.taylor.jet_type import check_finite as check_finite_jet
 from nde.taylor.seeds import Seed, lifted_seeds
 
 __all__ = ["jet"]
@@ -80,7 +81,10 @@ def jet(
     _depth += 1
     try:
         frame = Frame(order, directions, collapse, weights, _depth, check_finite)
-        result = f(Jet(frame, lifted))
+        curve = Jet(frame, lifted)
+        if check_finite:
+            check_finite_jet(curve, "what jet was given, x and tangents,")
+        result = f(curve)
     finally:
         _depth -= 1
     if isinstance(result, Jet) and result.frame is frame:

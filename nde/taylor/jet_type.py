@@ -187,9 +187,8 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     frame = deepest_frame(args)
     if kwargs:
         frame = deepest_frame(kwargs.values(), frame)
-    assert frame is not None  # dispatch was called because of a jet
     result = rule(frame, *args, **kwargs)
-    if frame.check_finite:
+    if frame is not None and frame.check_finite:
         check_finite(result, name_of(function))
     return result
 
