@@ -76,6 +76,8 @@ def jet(
         Mode Automatic Differentiation (2025).
     """
     global _depth
+    if not callable(f):
+        raise TypeError(f"f must be callable, a function or a module, but is {type(f).__name__}.")
     seeds: list[Any] = list(tangents) if isinstance(tangents, (list, tuple)) else [tangents]
     lifted, directions = lifted_seeds(x, seeds, order, collapse, weights)
     _depth += 1
