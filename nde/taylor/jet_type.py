@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.onehot import OneHotCoefficient
@@ -109,8 +110,10 @@ class Jet:
         if name.startswith("__"):
             raise AttributeError(name)
         method = getattr(torch.Tensor, name, None)
-        if method is None or not callable(method):
-            raise AttributeError(f"neither Jet nor torch.Tensor has a method {name!r} that a jet can carry")
+        if method is None:
+            raise AttributeError(f"a jet has no attribute {name!r}: neither has torch.Tensor")
+        if not callable(method):  # layout, is_nested and the like
+            return getattr(self.lifted[0], name)
         return functools.partial(call_method, method, self)
 
     @property
