@@ -74,7 +74,7 @@ def test_modules_agree_with_nested_differentiation(build):
 
 def taylor_by_difference(module, x, v, order):
     """Coefficients from values along the curve: an interpolating polynomial in Chebyshev points of a short interval."""
-    nodes = 0.4 * torch.cos(torch.pi * (torch.arange(16, dtype=torch.float64) + 0.5) / 16)
+    nodes = 0.06 * torch.cos(torch.pi * (torch.arange(16, dtype=torch.float64) + 0.5) / 16)
     values = torch.stack([module(x + t * v) for t in nodes]).flatten(1)
     powers = torch.vander(nodes, increasing=True)
     return torch.linalg.solve(powers, values)[: order + 1]
@@ -91,7 +91,7 @@ def test_attention_modules_agree_with_their_values_along_the_curve(batch_first, 
     result = nde.taylor.jet(block, x, v, order=3)
     expected = taylor_by_difference(block, x, v, 3)
     actual = torch.stack([c.flatten() for c in result.coefficients])
-    # the interpolation of degree 15 is good to about 1e-6 in the third coefficient
+    # singularities of the layer norms are about 0.3 away: the interpolation in 0.06 is good to about 1e-8
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
