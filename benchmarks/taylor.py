@@ -1,7 +1,7 @@
 """Training steps on a Laplacian: jets against nested automatic differentiation and the matrix products alone.
 
-The step: ``u = (1 - |x|^2) MLP(x)``, the estimate ``(d / V) sum_j d^2 u / dx_j^2`` over ``V`` sampled coordinates, a squared
-residual, the gradient of all parameters. Tanh network ``d-128-128-128-1``, 100 points, float32, one core. The time is
+The step: ``u = (1 - |x|^2) MLP(x)``, the estimate ``(d / V) sum_j d^2 u / dx_j^2`` over ``V`` sampled coordinates, a
+squared residual, the gradient of all parameters. Tanh network ``d-128-128-128-1``, 100 points, float32, one core. The time is
 the least process time of the repetitions; the memory is the peak of what the step allocates beyond what it began with.
 Run with ``OMP_NUM_THREADS=1 python -m benchmarks.taylor``; ``--quick`` leaves the largest problem out.
 """
@@ -9,12 +9,14 @@ Run with ``OMP_NUM_THREADS=1 python -m benchmarks.taylor``; ``--quick`` leaves t
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.memory import peak_live
 from nde.taylor import OneHot, jet
 
 WIDTH, POINTS = 128, 100
@@ -114,19 +116,6 @@ def least_time(call: Callable[[], object], seconds: float) -> float:
     return 1e3 * best
 
 
-def peak_memory(call: Callable[[], object]) -> float:
-    """Return the peak of what a call allocates, in MB (10^6 bytes)."""
-    call()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    alive = highest = 0
-    events = sorted((e for e in profiler.events() or [] if e.name == "[memory]"), key=lambda e: e.time_range.start)
-    for event in events:
-        alive += event.cpu_memory_usage if hasattr(event, "cpu_memory_usage") else event.self_cpu_memory_usage
-        highest = max(highest, alive)
-    return highest / 1e6
-
-
 METHODS: dict[str, Loss] = {
     "jet": by_jets,
     "nested reverse, a loop": by_loop,
@@ -138,7 +127,7 @@ METHODS: dict[str, Loss] = {
 def measure(width: int, count: int, seconds: float, names: list[str], compiled: bool) -> None:
     torch.manual_seed(0)
     sizes = [width, WIDTH, WIDTH, WIDTH, 1]
-    layers = [layer for a, b in zip(sizes[:-1], sizes[1:], strict=True) for layer in (nn.Linear(a, b), nn.Tanh())]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
     network = nn.Sequential(*layers[:-1])
     x = torch.randn(POINTS, width) / width**0.5
     indices = torch.randperm(width)[:count]
@@ -152,13 +141,15 @@ def measure(width: int, count: int, seconds: float, names: list[str], compiled: 
         if name in METHODS and abs(METHODS[name](network, x.detach(), indices).item() / value - 1) > 1e-3:
             raise RuntimeError(f"{name} computes another loss")
         duration = least_time(call, seconds)
-        print(f"  {name:26}{duration:10.2f} ms{duration / least:8.2f} x floor{peak_memory(call):10.1f} MB", flush=True)
+        print(
+            f"  {name:26}{duration:10.2f} ms{duration / least:8.2f} x floor{peak_live(call) / 1e6:10.1f} MB", flush=True
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Laplacian training steps by jets and by their rivals.")
     parser.add_argument("--quick", action="store_true", help="leave the largest problem out")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which takes a minute per row")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out: a minute per problem")
     parser.add_argument("--seconds", type=float, default=2.0, help="process time for each figure")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -44,7 +44,7 @@ MODULES = {
     "gated": Gated,
     "evaluated batch norm": lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh()).eval(),
     "convolutions": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 3, padding=1), nn.Tanh(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(6, 1)
+        nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 3, padding=1), nn.Tanh(), nn.AvgPool1d(2), nn.Flatten()
     ),
     "recurrent by hand": lambda: nn.Sequential(nn.Linear(4, 4), nn.Identity(), nn.Dropout(0.5).eval(), nn.Sigmoid()),
     "bilinear": lambda: Twice(nn.Bilinear(4, 4, 3)),
