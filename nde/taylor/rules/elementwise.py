@@ -40,7 +40,7 @@ def _level_above(z0: Any) -> int:
 def register_elementwise(function: Any, recurrence: Recurrence) -> None:
     """Carry a function of one tensor by its recurrence; further arguments are parameters without derivatives."""
 
-    def rule(frame: Frame, input: Jet, *args: Any, **kwargs: Any) -> Jet:
+    def rule(frame: Frame, input: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(input, Jet) or input.frame is not frame:
             raise TypeError("only the first argument of an elementwise function may be a jet")
         z = input.lifted
@@ -61,7 +61,7 @@ def _plain(z: Any) -> bool:
         isinstance(z[0], Tensor)
         and isinstance(z[1], Tensor)
         and not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and torch._C._functorch.peek_interpreter_stack() is None
     )
 
 
@@ -79,7 +79,7 @@ def elementwise(*names: str) -> Callable[[Recurrence], Recurrence]:
 def compose_derivative(function: Callable[..., Any], derivative: Callable[..., Any]) -> Recurrence:
     """Return the recurrence of ``y' = derivative(z) z'`` where the derivative is made of operations with rules."""
 
-    def recurrence(z: Jet, *args: Any, **kwargs: Any) -> Jet:
+    def recurrence(z: Any, *args: Any, **kwargs: Any) -> Any:
         frame = z.frame
         first = function(z.lifted[0], *args, **kwargs)
         if frame.order == 0:
