@@ -46,13 +46,17 @@ def register_elementwise(function: Any, recurrence: Recurrence) -> None:
         z = input.lifted
         if frame.order > COMPOSED or isinstance(z[1] if frame.order else None, float):
             return recurrence(input, *args, **kwargs)
-        if frame.order == 2 and frame.collapse and frame.weights is None and _plain(z):
+        if _is_laplacian(frame) and _plain(z) and z[1].shape[0] == frame.directions:
             lifted = compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
             if lifted is not None:
                 return Jet(frame, lifted)
         return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.order, *args, **kwargs), z))
 
     RULES[function] = rule
+
+
+def _is_laplacian(frame: Frame) -> bool:
+    return frame.order == 2 and frame.collapse and frame.weights is None
 
 
 def _plain(z: Any) -> bool:
