@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nde.taylor import Jet
 
-__all__ = ["check_count", "check_output", "check_points", "scalar_output"]
+__all__ = ["check_count", "check_output", "check_points", "finite_rows", "scalar_output"]
 
 
 def check_points(f: Any, x: Any) -> None:
@@ -25,11 +25,13 @@ def check_points(f: Any, x: Any) -> None:
         raise TypeError(f"x must be a tensor of points of the shape (batch, d), but is a {type(x).__name__}.")
     if not x.dtype.is_floating_point:
         raise TypeError(
-            f"x must be floating to be differentiated at, but has the type {x.dtype}. Convert it: x.double() or x.float()."
+            f"x must be floating to be differentiated at, but has the type {x.dtype}. Convert it: x.double() or "
+            "x.float()."
         )
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(
-            f"x must have the coordinates on its last axis, as (batch, d), but has the shape {tuple(x.shape)}. For points on a line "
+            f"x must have the coordinates on its last axis, as (batch, d), but has the shape {tuple(x.shape)}. For "
+            "points on a line "
             "use x.unsqueeze(-1)."
         )
 
@@ -44,13 +46,16 @@ def check_output(result: Jet, x: Any) -> None:
     shape = result.primal.shape
     if shape[: len(lead)] != lead or len(shape) > len(lead) + 1:
         raise ValueError(
-            f"f must return one value or one vector for each point, of the shape {tuple(lead)}, {(*lead, 1)} or {(*lead, 'C')} for points of "
+            f"f must return one value or one vector for each point, of the shape {tuple(lead)}, {(*lead, 1)} or "
+            f"{(*lead, 'C')} for points of "
             f"the shape {tuple(x.shape)}, but returned {tuple(shape)}."
         )
     if all(coefficient is None for coefficient in result.lifted[1:]):
         raise ValueError(
-            "f has no derivative with respect to x: its result does not depend on the points that it is given. Look for detach(), "
-            ".data, .item(), NumPy or a comparison inside of it; a function that is constant on purpose needs no operator."
+            "f has no derivative with respect to x: its result does not depend on the points that it is given. Look "
+            "for detach(), "
+            ".data, .item(), NumPy or a comparison inside of it; a function that is constant on purpose needs no "
+            "operator."
         )
 
 
@@ -66,7 +71,8 @@ def scalar_output(value: Tensor, x: Any, name: str) -> Tensor:
     if value.shape == (*lead, 1):
         return value.squeeze(-1)
     raise ValueError(
-        f"{name} needs a function with one output, of the shape {tuple(lead)} or {(*lead, 1)}, but f returned {tuple(value.shape)}. Choose "
+        f"{name} needs a function with one output, of the shape {tuple(lead)} or {(*lead, 1)}, but f returned "
+        f"{tuple(value.shape)}. Choose "
         "one: lambda x: f(x)[..., 0]."
     )
 

@@ -1,8 +1,8 @@
 """Random directions with their laws: what stochastic estimators of differential operators average over.
 
-An operator of order two is ``sum_i D^2 u[a_i, a_i]`` over the ``r`` columns ``a_i`` of a frame (the coordinate axes for the
-Laplacian). A draw picks ``V`` of the columns, or ``V`` random combinations of all of them, in ``G`` groups of equal size:
-each group by itself is an unbiased estimate, so that their spread measures the variance.
+An operator of order two is ``sum_i D^2 u[a_i, a_i]`` over the ``r`` columns ``a_i`` of a frame (the coordinate axes for
+the Laplacian). A draw picks ``V`` of the columns, or ``V`` random combinations of all of them, in ``G`` groups of equal
+size: each group by itself is an unbiased estimate, so that their spread measures the variance.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def draw_directions(
 
     Args:
         law: ``"sparse"``: columns without replacement, the groups disjoint. ``"rademacher"``: independent signs.
-            ``"gaussian"``: independent standard normal numbers. ``"orthogonal"``: uniformly rotated orthogonal vectors of length
-            ``sqrt(r)``, groups independent; a group of more than ``r`` directions has several sets.
+            ``"gaussian"``: independent standard normal numbers. ``"orthogonal"``: uniformly rotated orthogonal vectors
+            of length ``sqrt(r)``, groups independent; a group of more than ``r`` directions has several sets.
         columns: ``r``.
         samples: ``V``.
         groups: ``G``, a divisor of ``V``.
         like: Gives type and device of the vectors.
-        generator: Source of the random numbers; None: PyTorch's default one. Where it lives on the CPU, equal seeds give
-            equal directions on every device.
+        generator: Source of the random numbers; None: PyTorch's default one. Where it lives on the CPU, equal seeds
+            give equal directions on every device.
 
     Raises:
         ValueError: ``samples`` is below 1, more than ``columns`` for ``"sparse"``, or no multiple of ``groups``.

@@ -15,8 +15,8 @@ __all__ = ["Envelope"]
 class Envelope(NamedTuple):
     """The values of a known factor ``w`` in ``u = w f``.
 
-    ``Lap u = w Lap f + 2 grad w . grad f + f Lap w``: the first term may be estimated, the second is exact and rides along, the
-    third is known.
+    ``Lap u = w Lap f + 2 grad w . grad f + f Lap w``: the first term may be estimated, the second is exact and rides
+    along, the third is known.
 
     Attributes:
         value: ``w``, shape ``S``.

@@ -19,8 +19,8 @@ class Estimate:
     Attributes:
         parts: Shape ``(G, *O)``: the estimate of each group.
         primal: The function's value ``f(x)``, which the jets computed anyway; shape ``f(x).shape``.
-        fraction: By which part the variance of the mean is smaller than that of independent groups; 1 where the value is
-            exact.
+        fraction: By which part the variance of the mean is smaller than that of independent groups; 1 where the value
+            is exact.
     """
 
     def __init__(self, parts: Tensor, primal: Tensor, fraction: float) -> None:
@@ -67,7 +67,8 @@ class Estimate:
     def _operand(self, other: Any) -> Any:
         if isinstance(other, Tensor) and other.ndim and other.shape != self.parts.shape[1:]:
             raise ValueError(
-                f"an estimate of the shape {tuple(self.parts.shape[1:])} met a tensor of the shape {tuple(other.shape)}. "
+                f"an estimate of the shape {tuple(self.parts.shape[1:])} met a tensor of the shape "
+                f"{tuple(other.shape)}. "
                 "Give both the same shape: .unsqueeze(-1) for a function that returns (batch, 1)."
             )
         return other
@@ -80,7 +81,8 @@ class Estimate:
         if not (self.exact or other.exact):
             if self.parts.shape[0] != other.parts.shape[0]:
                 raise ValueError(
-                    f"estimates of {self.parts.shape[0]} and {other.parts.shape[0]} groups cannot be added. Ask for equal groups."
+                    f"estimates of {self.parts.shape[0]} and {other.parts.shape[0]} groups cannot be added. Ask for "
+                    "equal groups."
                 )
             if self.fraction != other.fraction:
                 raise ValueError(
@@ -92,7 +94,8 @@ class Estimate:
     def _operand_of(self, other: Estimate) -> Tensor:
         if other.parts.shape[1:] != self.parts.shape[1:]:
             raise ValueError(
-                f"estimates of the shapes {tuple(self.parts.shape[1:])} and {tuple(other.parts.shape[1:])} met. Give both the same."
+                f"estimates of the shapes {tuple(self.parts.shape[1:])} and {tuple(other.parts.shape[1:])} met. Give "
+                "both the same."
             )
         return other.parts
 

@@ -66,16 +66,17 @@ class Expression:
         if name.startswith("_") or not name or any(letter not in self.coordinates for letter in name):
             known = ", ".join(self.coordinates) or "none"
             raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r}. Derivatives are written with the letters of the coordinates "
+                f"{type(self).__name__} has no attribute {name!r}. Derivatives are written with the letters of the "
+                "coordinates "
                 f"(here: {known}), as u.xxt; for names of several letters write u.d('x1', 'x1')."
             )
         return self.d(*name)
 
     def __call__(self, f: Callable[[Any], Any], x: Tensor) -> Tensor:
-        """Evaluate at points: see `nde.taylor.operators.residual.evaluate_expression`."""
-        from nde.taylor.operators.residual import evaluate_expression  # it stands above this file
+        """Evaluate at points: see `nde.taylor.operators.evaluate_expressions`."""
+        from nde.taylor.operators.residual import evaluate_expressions  # it stands above this file
 
-        return evaluate_expression(self, f, x)
+        return evaluate_expressions((self,), f, x)[0]
 
     def __add__(self, other: Any) -> Expression:
         return Sum((self, as_expression(other)))
@@ -156,7 +157,8 @@ class Given(Expression):
     def differentiated(self, coordinate: str) -> Expression:
         """Raise: a known function has no symbolic derivative."""
         raise NotImplementedError(
-            f"the derivative with respect to {coordinate!r} of a given function is not known. Write the function with coordinates "
+            f"the derivative with respect to {coordinate!r} of a given function is not known. Write the function "
+            "with coordinates "
             "(u.coordinate('x')) and torch.sin, torch.exp, ..., or give its derivative as a function of its own."
         )
 

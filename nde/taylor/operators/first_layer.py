@@ -1,7 +1,7 @@
 """Networks that begin with a linear map: an operator of second order only sees the map's Gram matrix.
 
-For ``f = rest o W`` with ``W`` of shape ``(h, d)``, ``sum_i D^2 f[a_i, a_i] = sum_j D^2 rest[l_j, l_j]`` with any ``L L^T = W A A^T W^T``:
-``h`` directions instead of ``d``, exact, whatever ``d`` is.
+For ``f = rest o W`` with ``W`` of shape ``(h, d)``, ``sum_i D^2 f[a_i, a_i] = sum_j D^2 rest[l_j, l_j]`` with any
+``L L^T = W A A^T W^T``: ``h`` directions instead of ``d``, exact, whatever ``d`` is.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from nde.taylor.operators.frames import CoordinateFrame
 
-__all__ = ["Compressed", "SharedLinear", "compress", "first_width"]
+__all__ = ["Compressed", "SharedLinear", "compress", "first_width", "split_first_layer"]
 
 
 class SharedLinear(nn.Module):
     """A linear map of very many inputs with weights shared by blocks: ``z = W (K x) + b``.
 
-    ``K`` is a convolution with one filter of ``block`` entries and the same stride, so that ``d / block * h + block`` weights do the
-    work of ``d * h``.
+    ``K`` is a convolution with one filter of ``block`` entries and the same stride, so that ``d / block * h + block``
+    weights do the work of ``d * h``.
 
     Args:
         inputs: ``d``.
@@ -106,8 +106,10 @@ def compress(f: Any, x: Any, frame: CoordinateFrame | Tensor) -> Compressed:
     split = split_first_layer(f)
     if split is None:
         raise ValueError(
-            'mode="rank" needs a network that begins with a linear map: an nn.Sequential whose first module is an nn.Linear or '
-            f"has a method gram() (as SharedLinear has), but f is a {type(f).__name__}. Write it as nn.Sequential(first, rest), "
+            'mode="rank" needs a network that begins with a linear map: an nn.Sequential whose first module is an '
+            "nn.Linear or "
+            f"has a method gram() (as SharedLinear has), but f is a {type(f).__name__}. Write it as "
+            "nn.Sequential(first, rest), "
             'give a factor that vanishes on the boundary as envelope=, or choose mode="exact".'
         )
     first, rest = split
@@ -137,7 +139,8 @@ def _columns_behind(first: nn.Module, push: Callable[[Tensor], Tensor], frame: C
 def _factor(gram: Tensor) -> Tensor:
     """Return a lower triangular ``L`` with ``L L^T`` the Gram matrix, up to its own rounding.
 
-    The factor is taken in float64, which costs nothing at ``h x h``; a matrix of lower rank is lifted by its rounding error.
+    The factor is taken in float64, which costs nothing at ``h x h``; a matrix of lower rank is lifted by its rounding
+    error.
     """
     wide = gram.double()
     size = gram.shape[0]

@@ -24,9 +24,9 @@ def check_mode(mode: Any, known: Sequence[str]) -> None:
 def resolved_mode(mode: str, f: Any, columns: int, samples: int | None, groups: int) -> str:
     """Return the mode that is meant, after a check of ``samples``.
 
-    ``"auto"`` is the cheapest exact mode where ``samples`` is None. With ``samples`` it is exact where that takes at most twice as
-    many directions, by coordinates or by the first layer's width, else ``"orthogonal"``, or ``"sparse"`` where the
-    vectors would have more than four million entries.
+    ``"auto"`` is the cheapest exact mode where ``samples`` is None. With ``samples`` it is exact where that takes at
+    most twice as many directions, by coordinates or by the first layer's width, else ``"orthogonal"``, or ``"sparse"``
+    where the vectors would have more than four million entries.
 
     Raises:
         ValueError: A random mode is asked for without ``samples``, or an exact one with ``samples`` or ``groups``.

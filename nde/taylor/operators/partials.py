@@ -25,7 +25,8 @@ def partial_derivatives(
         f: Function of points, ``(*S, d) -> (*S,)``, ``(*S, 1)`` or ``(*S, C)``; called once for each order that a
             direction is carried to.
         x: Points, shape ``(*S, d)``, floating.
-        derivatives: Each a string of coordinates (``"xxy"``) or a multi-index (``(2, 1)``). The empty string is ``f`` itself.
+        derivatives: Each a string of coordinates (``"xxy"``) or a multi-index (``(2, 1)``). The empty string is ``f``
+            itself.
         coordinates: The letters of the coordinates, in the order of the last axis of ``x``; only for strings.
 
     Returns:
@@ -52,8 +53,8 @@ def linear_operator(
 ) -> Tensor:
     """Return a linear combination of partial derivatives with rational coefficients.
 
-    It needs at most as many jets as the derivatives by themselves, often fewer: ``{"xxxx": 1, "xxyy": 2, "yyyy": 1}`` takes 4
-    directions instead of the 5 that the space of its derivatives has.
+    It needs at most as many jets as the derivatives by themselves, often fewer: ``{"xxxx": 1, "xxyy": 2, "yyyy": 1}``
+    takes 4 directions instead of the 5 that the space of its derivatives has.
 
     Args:
         f, x, coordinates: See `partial_derivatives`.
@@ -71,7 +72,8 @@ def linear_operator(
     for derivative, coefficient in terms.items():
         if isinstance(coefficient, bool) or not isinstance(coefficient, (int, Fraction)):
             raise TypeError(
-                f"the coefficient of {derivative!r} must be an integer or a fractions.Fraction, but is {coefficient!r}. Use "
+                f"the coefficient of {derivative!r} must be an integer or a fractions.Fraction, but is "
+                f"{coefficient!r}. Use "
                 "partial_derivatives and multiply."
             )
         index = _multi_index(derivative, coordinates, x.shape[-1])
@@ -138,12 +140,14 @@ def _multi_index(derivative: str | MultiIndex, coordinates: str, dimension: int)
     if isinstance(derivative, str):
         if len(set(coordinates)) != dimension or len(coordinates) != dimension:
             raise ValueError(
-                f"coordinates must name the {dimension} coordinates of x, each with one letter of its own, but is {coordinates!r}."
+                f"coordinates must name the {dimension} coordinates of x, each with one letter of its own, but is "
+                f"{coordinates!r}."
             )
         unknown = [letter for letter in derivative if letter not in coordinates]
         if unknown:
             raise ValueError(
-                f"derivative {derivative!r} has the letter {unknown[0]!r}, which is none of the coordinates {coordinates!r}."
+                f"derivative {derivative!r} has the letter {unknown[0]!r}, which is none of the coordinates "
+                f"{coordinates!r}."
             )
         return tuple(derivative.count(letter) for letter in coordinates)
     index = tuple(derivative)

@@ -1,7 +1,7 @@
 """The planner: partial derivatives of any order from derivatives along few straight lines, with exact rational weights.
 
-A jet along ``v`` holds ``D^k u[v, ..., v] / k!``, which is ``sum_(|a| = k) v^a d^a u / a!`` over the multi-indices ``a``.
-An operator ``sum_a c_a d^a`` of order ``k`` is therefore ``sum_v w_v`` times these coefficients exactly if
+A jet along ``v`` holds ``D^k u[v, ..., v] / k!``, which is ``sum_(|a| = k) v^a d^a u / a!`` over the multi-indices
+``a``. An operator ``sum_a c_a d^a`` of order ``k`` is therefore ``sum_v w_v`` times these coefficients exactly if
 ``sum_v w_v v^a = a! c_a`` for every ``a``: a form is decomposed into powers of linear forms. The planner looks for the
 fewest directions; it is pure arithmetic and uses no jets. `nde.taylor.operators.partials` evaluates what it finds.
 """
@@ -77,8 +77,8 @@ def plan(targets: tuple[Target, ...]) -> Plan:
 
     The highest order is planned first; its directions hold the coefficients of the lower orders too, so that a lower
     order adds a direction only where these do not suffice. The number that each order adds is the smallest possible
-    with integer entries up to 3 where the sets of that size can be searched (two variables up to order 6 can), else that
-    of the polarisation identity, thinned out.
+    with integer entries up to 3 where the sets of that size can be searched (two variables up to order 6 can), else
+    that of the polarisation identity, thinned out.
 
     Raises:
         ValueError: There is no target, or multi-indices differ in length.

@@ -22,9 +22,9 @@ from nde.taylor.operators.expression import (
     Sum,
 )
 from nde.taylor.operators.partials import evaluate_targets
-from nde.taylor.operators.polarisation import Target, plan
+from nde.taylor.operators.polarisation import Plan, Target, plan
 
-__all__ = ["Unknown", "evaluate_expression", "expression_cost", "unknowns"]
+__all__ = ["Unknown", "evaluate_expressions", "expression_plan", "unknowns"]
 
 # (values of the targets, the function's value, the points) -> value
 Evaluator = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
@@ -82,45 +82,55 @@ def unknowns(count: int, coordinates: str | Sequence[str]) -> tuple[Unknown, ...
     return tuple(Unknown(coordinates, component) for component in range(count))
 
 
-def evaluate_expression(expression: Expression, f: Callable[[Any], Any], x: Tensor) -> Tensor:
-    """Return the value of a differential expression at points.
+def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], Any], x: Tensor) -> tuple[Tensor, ...]:
+    """Return the values of differential expressions at points, from one plan for the derivatives of all of them.
 
     Args:
-        expression: What to evaluate.
-        f: The function that takes the place of the unknown: ``(*S, d) -> (*S,)`` or ``(*S, 1)``, with components ``(*S, C)``.
+        expressions: What to evaluate, at least one.
+        f: The function that takes the place of the unknown: ``(*S, d) -> (*S,)`` or ``(*S, 1)``, with components
+            ``(*S, C)``. Called once for each order that directions are carried to.
         x: Points, shape ``(*S, d)``, floating, ``d`` the number of coordinates.
 
     Returns:
-        Shape ``S``. Gradients flow to the parameters of ``f``, to ``x`` and to the tensors in the expression.
+        One tensor of shape ``S`` for each. Gradients flow to the parameters of ``f``, to ``x`` and to the tensors in
+        the expressions.
 
     Raises:
-        TypeError, ValueError: The points or the output of ``f`` do not fit the expression.
+        TypeError, ValueError: The points or the output of ``f`` do not fit the expressions.
     """
-    targets, evaluator = _compiled(expression)
     check_points(f, x)
-    if expression.coordinates and x.shape[-1] != len(expression.coordinates):
-        raise ValueError(
-            f"x must have {len(expression.coordinates)} coordinates {expression.coordinates} on its last axis, but has the shape "
-            f"{tuple(x.shape)}."
-        )
+    for expression in expressions:
+        if expression.coordinates and x.shape[-1] != len(expression.coordinates):
+            raise ValueError(
+                f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last axis, "
+                f"but has the shape {tuple(x.shape)}."
+            )
+    targets, evaluators = _compiled(tuple(expressions))
     value, values = evaluate_targets(f, x, targets)
-    return evaluator(values, value, x)
+    results = [evaluator(values, value, x) for evaluator in evaluators]
+    # an expression of constants only is a number
+    return tuple(torch.as_tensor(result, dtype=x.dtype, device=x.device).expand(x.shape[:-1]) for result in results)
 
 
-def expression_cost(expression: Expression) -> int:
-    """Return the number of Taylor coefficients that an evaluation carries through the function."""
-    targets, _ = _compiled(expression)
-    return 1 + (plan(targets).cost if targets else 0)
+def expression_plan(*expressions: Expression) -> Plan:
+    """Return the directions and weights by which the expressions are evaluated.
+
+    Raises:
+        ValueError: There is no derivative in them.
+    """
+    return plan(_compiled(expressions)[0])
 
 
-def _compiled(expression: Expression) -> tuple[tuple[Target, ...], Evaluator]:
-    """Return the targets of an expression and how they are combined; kept on the expression, which never changes."""
-    kept = expression.__dict__.get("_plan")
-    if kept is None:
+def _compiled(expressions: tuple[Expression, ...]) -> tuple[tuple[Target, ...], tuple[Evaluator, ...]]:
+    """Return the targets and how they are combined; kept on the first expression, because expressions never change."""
+    if not expressions:
+        raise ValueError("expressions must hold at least one differential expression.")
+    kept = expressions[0].__dict__.setdefault("_compiled", {})
+    if expressions not in kept:
         slots: dict[Target, int] = {}
-        evaluator = _build(expression, slots)
-        kept = expression.__dict__["_plan"] = (tuple(slots), evaluator)
-    return kept
+        evaluators = tuple(_build(expression, slots) for expression in expressions)
+        kept[expressions] = (tuple(slots), evaluators)
+    return kept[expressions]
 
 
 def _build(node: Expression, slots: dict[Target, int]) -> Evaluator:
@@ -240,12 +250,14 @@ def _component(value: Tensor, x: Tensor, component: int | None) -> Tensor:
         if value.shape == (*lead, 1):
             return value.squeeze(-1)
         raise ValueError(
-            f"the unknown has one component, so that f must return the shape {tuple(lead)} or {(*lead, 1)} for points of the shape "
+            f"the unknown has one component, so that f must return the shape {tuple(lead)} or {(*lead, 1)} for "
+            "points of the shape "
             f"{tuple(x.shape)}, but it returns {tuple(value.shape)}. For several outputs write u, v = unknowns(2, ...)."
         )
     if value.ndim != len(lead) + 1 or value.shape[-1] <= component:
         raise ValueError(
-            f"f must return the shape {(*lead, 'C')} with C of at least {component + 1}, because component {component} of the unknown "
+            f"f must return the shape {(*lead, 'C')} with C of at least {component + 1}, because component "
+            f"{component} of the unknown "
             f"is used, but it returns {tuple(value.shape)}."
         )
     return value[..., component]
@@ -256,7 +268,8 @@ def _given_value(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     if not isinstance(value, torch.Tensor) or value.shape not in (x.shape[:-1], torch.Size([])):
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(
-            f"a given function must return the shape {tuple(x.shape[:-1])} for points of the shape {tuple(x.shape)}, but returned {shape}; "
+            f"a given function must return the shape {tuple(x.shape[:-1])} for points of the shape {tuple(x.shape)}, "
+            f"but returned {shape}; "
             "other shapes would broadcast to a residual of the wrong size."
         )
     return value

@@ -17,7 +17,7 @@ from nde.taylor.operators.first_layer import compress
 from nde.taylor.operators.frames import ColumnFrame, CoordinateFrame
 from nde.taylor.operators.modes import MODES, check_mode, resolved_mode
 
-__all__ = ["laplacian", "weighted_trace"]
+__all__ = ["laplacian", "trace_parts", "weighted_trace"]
 
 
 def laplacian(
@@ -38,8 +38,8 @@ def laplacian(
         f: Function or module, ``(*S, d) -> (*S,)``, ``(*S, 1)`` or, output by output, ``(*S, C)``.
         x: Points, shape ``(*S, d)``, floating.
         mode: ``"exact"``: one direction for each coordinate. ``"rank"``: exact with one direction for each output of
-            the first linear map, whatever ``d`` is; with ``samples`` an orthogonal sample of these. ``"sparse"``: coordinates
-            drawn without replacement. ``"rademacher"``, ``"gaussian"``, ``"orthogonal"``: random vectors.
+            the first linear map, whatever ``d`` is; with ``samples`` an orthogonal sample of these. ``"sparse"``:
+            coordinates drawn without replacement. ``"rademacher"``, ``"gaussian"``, ``"orthogonal"``: random vectors.
             ``"auto"``: see `nde.taylor.operators.modes.resolved_mode`. Which one to choose: docs/estimators.md.
         samples: Number of random directions ``V``, shared by all points.
         groups: Into how many groups the directions are parted; two or more make the estimate report its variance.
@@ -47,8 +47,8 @@ def laplacian(
             ``axes=range(d - 1)``.
         drift: Shape ``(d,)`` or ``(*S, d)``: the coefficient of the gradient, exact and without a further direction in
             every mode. A derivative in time is the drift of a unit vector.
-        envelope: For ``u = w f`` with a known ``w``, as one that vanishes on the boundary: its value, gradient and Laplacian.
-            Only the Laplacian of ``f`` is then estimated, the cross term is exact.
+        envelope: For ``u = w f`` with a known ``w``, as one that vanishes on the boundary: its value, gradient and
+            Laplacian. Only the Laplacian of ``f`` is then estimated, the cross term is exact.
         generator: Source of the random numbers.
 
     Returns:
@@ -56,7 +56,8 @@ def laplacian(
 
     Raises:
         TypeError: ``x`` is not a floating tensor, ``f`` is not callable.
-        ValueError: The mode is unknown, ``samples`` is missing or does not fit, an axis is out of range, a shape does not fit.
+        ValueError: The mode is unknown, ``samples`` is missing or does not fit, an axis is out of range, a shape does
+            not fit.
     """
     check_points(f, x)
     check_mode(mode, MODES)
@@ -94,8 +95,8 @@ def weighted_trace(
 ) -> Estimate:
     """Return ``scale * tr(C H) + drift . grad u`` at points, ``H`` the Hessian and ``C = sigma sigma^T`` or a symmetric ``matrix``.
 
-    It is the generator of the diffusion ``dX = drift dt + sigma dW``. ``C`` may be indefinite where it is given as ``matrix``: its
-    positive and its negative part are sampled apart.
+    It is the generator of the diffusion ``dX = drift dt + sigma dW``. ``C`` may be indefinite where it is given as
+    ``matrix``: its positive and its negative part are sampled apart.
 
     Args:
         f, x, mode, samples, groups, drift, generator: As for `laplacian`. The columns of ``sigma`` take the place of
@@ -219,13 +220,15 @@ def _signed_columns(x: Any, sigma: Tensor | None, matrix: Tensor | None) -> list
         lead = sigma.shape[:-2]
         if sigma.ndim < 2 or sigma.shape[-2] != dimension or lead not in ((), x.shape[:-1]) or sigma.shape[-1] == 0:
             raise ValueError(
-                f"sigma must have the shape {(dimension, 'r')} or {(*x.shape[:-1], dimension, 'r')}, but has {tuple(sigma.shape)}."
+                f"sigma must have the shape {(dimension, 'r')} or {(*x.shape[:-1], dimension, 'r')}, but has "
+                f"{tuple(sigma.shape)}."
             )
         return [(1.0, sigma)]
     assert matrix is not None  # one of the two is given
     if matrix.shape != (dimension, dimension) or not torch.allclose(matrix, matrix.T):
         raise ValueError(
-            f"matrix must be symmetric of the shape {(dimension, dimension)}, but has {tuple(matrix.shape)}. Only the symmetric part "
+            f"matrix must be symmetric of the shape {(dimension, dimension)}, but has {tuple(matrix.shape)}. Only "
+            "the symmetric part "
             "matters: (matrix + matrix.T) / 2."
         )
     values, vectors = torch.linalg.eigh(matrix.detach().double())
