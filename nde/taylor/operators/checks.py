@@ -31,8 +31,7 @@ def check_points(f: Any, x: Any) -> None:
     if x.ndim == 0 or x.shape[-1] == 0:
         raise ValueError(
             f"x must have the coordinates on its last axis, as (batch, d), but has the shape {tuple(x.shape)}. For "
-            "points on a line "
-            "use x.unsqueeze(-1)."
+            "points on a line use x.unsqueeze(-1)."
         )
 
 
@@ -47,15 +46,13 @@ def check_output(result: Jet, x: Any) -> None:
     if shape[: len(lead)] != lead or len(shape) > len(lead) + 1:
         raise ValueError(
             f"f must return one value or one vector for each point, of the shape {tuple(lead)}, {(*lead, 1)} or "
-            f"{(*lead, 'C')} for points of "
-            f"the shape {tuple(x.shape)}, but returned {tuple(shape)}."
+            f"{(*lead, 'C')} for points of the shape {tuple(x.shape)}, but returned {tuple(shape)}."
         )
     if all(coefficient is None for coefficient in result.lifted[1:]):
         raise ValueError(
             "f has no derivative with respect to x: its result does not depend on the points that it is given. Look "
-            "for detach(), "
-            ".data, .item(), NumPy or a comparison inside of it; a function that is constant on purpose needs no "
-            "operator."
+            "for detach(), .data, .item(), NumPy or a comparison inside of it; a function that is constant on "
+            "purpose needs no operator."
         )
 
 
@@ -72,8 +69,7 @@ def scalar_output(value: Tensor, x: Any, name: str) -> Tensor:
         return value.squeeze(-1)
     raise ValueError(
         f"{name} needs a function with one output, of the shape {tuple(lead)} or {(*lead, 1)}, but f returned "
-        f"{tuple(value.shape)}. Choose "
-        "one: lambda x: f(x)[..., 0]."
+        f"{tuple(value.shape)}. Choose one: lambda x: f(x)[..., 0]."
     )
 
 

@@ -88,8 +88,8 @@ def draw_directions(
     if law == "sparse":
         if samples > columns:
             raise ValueError(
-                f"samples={samples} directions cannot be drawn without replacement from {columns}. "
-                f'Take at most {columns}, or mode="exact".'
+                f"samples={samples} directions cannot be drawn without replacement from {columns}. Take at most "
+                f'{columns}, or mode="exact".'
             )
         indices = _distinct(columns, samples, generator).to(like.device)
         return Draw(columns, indices, None, groups, samples / columns)

@@ -1,4 +1,4 @@
-"""Functions that vanish on the boundary, multiplied to a network: the product rule of the Laplacian, folded into one pass."""
+"""Known factors of a network, as those that vanish on the boundary: the Laplacian's product rule in one pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Residuals of named equations, as expressions: what they are is in their docstrings, how they are evaluated in `residual`."""
+"""Residuals of named equations, as expressions."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ class Estimate:
             return torch.zeros_like(self.parts[0])
         if groups == 1:
             raise ValueError(
-                "the variance needs several groups of directions, but this estimate has one. "
-                "Ask for groups=2 (or more: a better estimate of the variance, at one vector for each)."
+                "the variance needs several groups of directions, but this estimate has one. Ask for groups=2 (or "
+                "more: a better estimate of the variance, at one vector for each)."
             )
         return self.parts.var(0) * ((1 - self.fraction) / groups)
 
@@ -68,8 +68,8 @@ class Estimate:
         if isinstance(other, Tensor) and other.ndim and other.shape != self.parts.shape[1:]:
             raise ValueError(
                 f"an estimate of the shape {tuple(self.parts.shape[1:])} met a tensor of the shape "
-                f"{tuple(other.shape)}. "
-                "Give both the same shape: .unsqueeze(-1) for a function that returns (batch, 1)."
+                f"{tuple(other.shape)}. Give both the same shape: .unsqueeze(-1) for a function that returns (batch, "
+                "1)."
             )
         return other
 
@@ -86,8 +86,8 @@ class Estimate:
                 )
             if self.fraction != other.fraction:
                 raise ValueError(
-                    "estimates from different kinds of draws cannot be added with their variance. "
-                    "Use one mode and the same samples for both, or add their values."
+                    "estimates from different kinds of draws cannot be added with their variance. Use one mode and "
+                    "the same samples for both, or add their values."
                 )
         return self._with(self.parts + sign * self._operand_of(other), other)
 

@@ -67,8 +67,7 @@ class Expression:
             known = ", ".join(self.coordinates) or "none"
             raise AttributeError(
                 f"{type(self).__name__} has no attribute {name!r}. Derivatives are written with the letters of the "
-                "coordinates "
-                f"(here: {known}), as u.xxt; for names of several letters write u.d('x1', 'x1')."
+                f"coordinates (here: {known}), as u.xxt; for names of several letters write u.d('x1', 'x1')."
             )
         return self.d(*name)
 
@@ -121,7 +120,7 @@ class Expression:
 
 
 class Derivative(Expression):
-    """A partial derivative of one component of the unknown function; the function itself has the multi-index of zeros."""
+    """A partial derivative of one component of the unknown; the multi-index of zeros is the unknown itself."""
 
     def __init__(self, coordinates: tuple[str, ...], index: tuple[int, ...], component: int | None) -> None:
         self.coordinates = coordinates
@@ -157,9 +156,9 @@ class Given(Expression):
     def differentiated(self, coordinate: str) -> Expression:
         """Raise: a known function has no symbolic derivative."""
         raise NotImplementedError(
-            f"the derivative with respect to {coordinate!r} of a given function is not known. Write the function "
-            "with coordinates "
-            "(u.coordinate('x')) and torch.sin, torch.exp, ..., or give its derivative as a function of its own."
+            f"the derivative with respect to {coordinate!r} of a given function is not known. Write the function with "
+            "coordinates (u.coordinate('x')) and torch.sin, torch.exp, ..., or give its derivative as a function of "
+            "its own."
         )
 
 

@@ -107,10 +107,9 @@ def compress(f: Any, x: Any, frame: CoordinateFrame | Tensor) -> Compressed:
     if split is None:
         raise ValueError(
             'mode="rank" needs a network that begins with a linear map: an nn.Sequential whose first module is an '
-            "nn.Linear or "
-            f"has a method gram() (as SharedLinear has), but f is a {type(f).__name__}. Write it as "
-            "nn.Sequential(first, rest), "
-            'give a factor that vanishes on the boundary as envelope=, or choose mode="exact".'
+            f"nn.Linear or has a method gram() (as SharedLinear has), but f is a {type(f).__name__}. Write it as "
+            "nn.Sequential(first, rest), give a factor that vanishes on the boundary as envelope=, or choose "
+            'mode="exact".'
         )
     first, rest = split
 

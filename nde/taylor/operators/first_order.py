@@ -103,8 +103,7 @@ def divergence(
     if result.primal.shape != x.shape:
         raise ValueError(
             f"divergence needs a field with one value for each coordinate, of the shape {tuple(x.shape)}, but f "
-            "returned "
-            f"{tuple(result.primal.shape)}."
+            f"returned {tuple(result.primal.shape)}."
         )
     check_output(result, x)
     slopes = result.coefficient(1)

@@ -77,8 +77,8 @@ def biharmonic(
     count = min(samples, columns // groups * groups)
     if count < groups:
         raise ValueError(
-            f"groups={groups} cannot each have a coordinate of their own out of {columns} for the correction of signs. "
-            'Take fewer groups, or mode="orthogonal".'
+            f"groups={groups} cannot each have a coordinate of their own out of {columns} for the correction of "
+            'signs. Take fewer groups, or mode="orthogonal".'
         )
     # groups of coordinates drawn independently of each other, so that the parts are independent like those of the signs
     pure = [_power_sum(f, x, 4, _sparse(columns, count // groups, x, generator)) for _ in range(groups)]
@@ -186,9 +186,8 @@ def _sparse_biharmonic(
     size, rest = divmod(samples, groups)
     if rest or size < 2 or size > columns:
         raise ValueError(
-            f"samples={samples} must be at least 2 and at most {columns} coordinates for each of groups={groups}, "
-            "and a multiple of "
-            "them: pairs of coordinates are drawn."
+            f"samples={samples} must be at least 2 and at most {columns} coordinates for each of groups={groups}, and "
+            "a multiple of them: pairs of coordinates are drawn."
         )
     first, second = torch.triu_indices(size, size, 1, device=x.device)
     pair = columns * (columns - 1) / (size * (size - 1))

@@ -57,15 +57,12 @@ def _check_residual(value: Tensor) -> None:
         points = (~finite).nonzero().squeeze(-1)
         raise NonFiniteResidualError(
             f"the residual is not finite at {len(points)} of {len(finite)} points, the first of which is "
-            f"{int(points[0])}. Look at the "
-            "points and the source term there; nde.taylor.jet(..., check_finite=True) names the operation. Where "
-            "training has "
-            "diverged, lower the learning rate.",
+            f"{int(points[0])}. Look at the points and the source term there; nde.taylor.jet(..., check_finite=True) "
+            "names the operation. Where training has diverged, lower the learning rate.",
             points,
         )
     if torch.is_grad_enabled() and not value.requires_grad:
         raise ValueError(
             "the residual has no gradient: no parameter that it depends on requires one. Look for detach(), "
-            "torch.no_grad() or frozen "
-            "parameters; to evaluate without training, wrap the call in torch.no_grad()."
+            "torch.no_grad() or frozen parameters; to evaluate without training, wrap the call in torch.no_grad()."
         )

@@ -1,4 +1,4 @@
-"""Partial derivatives of any order at points: the plan's directions are pushed through the function, the weights combine."""
+"""Partial derivatives of any order at points: a plan's directions are pushed through the function and combined."""
 
 from __future__ import annotations
 
@@ -73,8 +73,7 @@ def linear_operator(
         if isinstance(coefficient, bool) or not isinstance(coefficient, (int, Fraction)):
             raise TypeError(
                 f"the coefficient of {derivative!r} must be an integer or a fractions.Fraction, but is "
-                f"{coefficient!r}. Use "
-                "partial_derivatives and multiply."
+                f"{coefficient!r}. Use partial_derivatives and multiply."
             )
         index = _multi_index(derivative, coordinates, x.shape[-1])
         group = by_order.setdefault(sum(index), {})

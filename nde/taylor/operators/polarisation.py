@@ -46,8 +46,8 @@ class Target(NamedTuple):
         orders = {sum(index) for index in terms}
         if len(orders) != 1 or 0 in orders:
             raise ValueError(
-                f"a target needs terms of one order of at least 1, but has the orders {sorted(orders)}. "
-                "Make one target of each order."
+                f"a target needs terms of one order of at least 1, but has the orders {sorted(orders)}. Make one "
+                "target of each order."
             )
         return cls(orders.pop(), tuple(sorted((index, Fraction(value)) for index, value in terms.items())))
 

@@ -32,7 +32,7 @@ Linear = dict[tuple[int | None, tuple[int, ...]], Fraction]
 
 
 class Unknown(Derivative):
-    """The unknown function of a differential equation.
+    """What a differential equation determines.
 
     ``u = Unknown("xt")`` stands for a function of points ``(x, t)``, the last axis of the points that it is evaluated
     at; ``u.t + u * u.x - nu * u.xx`` is Burgers' residual.
@@ -72,7 +72,7 @@ class Unknown(Derivative):
 
 
 def unknowns(count: int, coordinates: str | Sequence[str]) -> tuple[Unknown, ...]:
-    """Return the components of an unknown function with ``count`` outputs: ``u, v, p = unknowns(3, "xyt")``.
+    """Return the components of an unknown with ``count`` outputs, as in ``u, v, p = unknowns(3, "xyt")``.
 
     Raises:
         ValueError: ``count`` is below 1.
@@ -102,8 +102,8 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
     for expression in expressions:
         if expression.coordinates and x.shape[-1] != len(expression.coordinates):
             raise ValueError(
-                f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last axis, "
-                f"but has the shape {tuple(x.shape)}."
+                f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last "
+                f"axis, but has the shape {tuple(x.shape)}."
             )
     targets, evaluators = _compiled(tuple(expressions))
     value, values = evaluate_targets(f, x, targets)
@@ -172,7 +172,7 @@ def _build_derivative(
 
 
 def _build_sum(node: Sum, slots: dict[Target, int]) -> Evaluator:
-    """Terms that are linear with rational coefficients become one target for each order: it needs no more jets than one."""
+    """Join the terms that are linear with rational coefficients: one target for each order of derivatives."""
     linear: Linear = {}
     evaluators: list[Evaluator] = []
     for term in _flat_terms(node):
@@ -250,15 +250,14 @@ def _component(value: Tensor, x: Tensor, component: int | None) -> Tensor:
         if value.shape == (*lead, 1):
             return value.squeeze(-1)
         raise ValueError(
-            f"the unknown has one component, so that f must return the shape {tuple(lead)} or {(*lead, 1)} for "
-            "points of the shape "
-            f"{tuple(x.shape)}, but it returns {tuple(value.shape)}. For several outputs write u, v = unknowns(2, ...)."
+            f"the unknown has one component, so that f must return the shape {tuple(lead)} or {(*lead, 1)} for points "
+            f"of the shape {tuple(x.shape)}, but it returns {tuple(value.shape)}. For several outputs write u, v = "
+            "unknowns(2, ...)."
         )
     if value.ndim != len(lead) + 1 or value.shape[-1] <= component:
         raise ValueError(
             f"f must return the shape {(*lead, 'C')} with C of at least {component + 1}, because component "
-            f"{component} of the unknown "
-            f"is used, but it returns {tuple(value.shape)}."
+            f"{component} of the unknown is used, but it returns {tuple(value.shape)}."
         )
     return value[..., component]
 
@@ -269,7 +268,6 @@ def _given_value(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(
             f"a given function must return the shape {tuple(x.shape[:-1])} for points of the shape {tuple(x.shape)}, "
-            f"but returned {shape}; "
-            "other shapes would broadcast to a residual of the wrong size."
+            f"but returned {shape}; other shapes would broadcast to a residual of the wrong size."
         )
     return value

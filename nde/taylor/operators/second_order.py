@@ -1,4 +1,4 @@
-"""Operators of second order: the Laplacian, weighted traces of the Hessian, with drift, time and envelope in the same pass."""
+"""Operators of second order: Laplacian and weighted traces, with drift, time and envelope in the same pass."""
 
 from __future__ import annotations
 
@@ -93,9 +93,10 @@ def weighted_trace(
     drift: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    """Return ``scale * tr(C H) + drift . grad u`` at points, ``H`` the Hessian and ``C = sigma sigma^T`` or a symmetric ``matrix``.
+    """Return ``scale * tr(C H) + drift . grad u`` at points, with the Hessian ``H``.
 
-    It is the generator of the diffusion ``dX = drift dt + sigma dW``. ``C`` may be indefinite where it is given as
+    ``C`` is ``sigma sigma^T`` or a symmetric ``matrix``. With the default scale of one half it is the generator of the
+    diffusion ``dX = drift dt + sigma dW``. ``C`` may be indefinite where it is given as
     ``matrix``: its positive and its negative part are sampled apart.
 
     Args:
@@ -112,11 +113,18 @@ def weighted_trace(
     check_points(f, x)
     check_mode(mode, MODES)
     drift = _checked_drift(drift, x)
-    signed = _signed_columns(x, sigma, matrix)
+    columns, signs = _columns_of(x, sigma, matrix)
+    settings = (mode, samples, groups, generator)
+    if signs is None or mode in ("exact", "sparse"):
+        return _trace_of_columns(f, x, columns, signs, scale, drift, *settings)
+    # a random combination of columns of both signs is not of either; the parts of each sign are sampled apart
     total: Estimate | None = None
-    for sign, columns in signed:
+    for sign in (1.0, -1.0):
+        chosen = columns[:, signs == sign]
+        if not chosen.shape[1]:
+            continue
         first_drift = drift if total is None else None
-        estimate = _trace_of_columns(f, x, columns, sign * scale, mode, samples, groups, first_drift, generator)
+        estimate = _trace_of_columns(f, x, chosen, None, sign * scale, first_drift, *settings)
         total = estimate if total is None else total + estimate
     assert total is not None  # there is at least one sign
     return total
@@ -126,28 +134,30 @@ def _trace_of_columns(
     f: Callable[[Any], Any],
     x: Any,
     columns: Tensor,
+    signs: Tensor | None,
     scale: float,
+    drift: Tensor | None,
     mode: str,
     samples: int | None,
     groups: int,
-    drift: Tensor | None,
     generator: torch.Generator | None,
 ) -> Estimate:
     frame = ColumnFrame(columns)
     shared = columns.ndim == 2
     mode = resolved_mode(mode, f if shared else None, frame.columns, samples, groups)
-    if mode == "rank":
-        if not shared:
-            raise ValueError('mode="rank" needs one sigma for all points. Choose "exact" or a random mode.')
-        compressed = compress(f, x, columns)
-        frame = ColumnFrame(compressed.matrix)
-        draw = _rank_draw(frame.columns, samples, groups, compressed.z, generator)
-        pushed_drift = None if drift is None else compressed.push(drift)
-        seed = frame.seed(draw, compressed.z)
-        parts, primal, _ = trace_parts(compressed.rest, compressed.z, seed, draw, scale, pushed_drift, None)
-    else:
+    if mode != "rank":
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
-        parts, primal, _ = trace_parts(f, x, frame.seed(draw, x), draw, scale, drift, None)
+        each = None if signs is None or draw.indices is None else signs[draw.indices]
+        parts, primal, _ = trace_parts(f, x, frame.seed(draw, x), draw, scale, drift, None, each)
+        return Estimate(parts, primal, draw.fraction)
+    if not shared:
+        raise ValueError('mode="rank" needs one sigma for all points. Choose "exact" or a random mode.')
+    compressed = compress(f, x, columns)
+    frame = ColumnFrame(compressed.matrix)
+    draw = _rank_draw(frame.columns, samples, groups, compressed.z, generator)
+    pushed_drift = None if drift is None else compressed.push(drift)
+    seed = frame.seed(draw, compressed.z)
+    parts, primal, _ = trace_parts(compressed.rest, compressed.z, seed, draw, scale, pushed_drift, None)
     return Estimate(parts, primal, draw.fraction)
 
 
@@ -159,19 +169,22 @@ def trace_parts(
     scale: float,
     drift: Tensor | None,
     cross: Tensor | None,
+    each: Tensor | None = None,
 ) -> tuple[Any, Any, Any]:
     """Return ``scale * sum_i D^2 u[a_i, a_i] + Du[drift]`` for each group of a draw, ``u``, and ``Du[cross]``.
+
+    ``each`` is a weight for each direction.
 
     All come from one collapsed pass. A seed of the highest order enters every operation linearly, so that first-order
     terms ride along in the vector that carries the sum; ``cross`` has one of its own.
     """
     factor = 2.0 * scale * draw.scale  # a Taylor coefficient of order 2 is half of the derivative
-    if draw.groups == 1 and cross is None:
+    if draw.groups == 1 and cross is None and each is None:
         top = None if drift is None else drift / factor
         result = jet(f, x, (seed, top), order=2, collapse=True)
         check_output(result, x)
         return (result.coefficient(2) * factor).unsqueeze(0), result.primal, None
-    weights = draw.group_weights(x) * factor
+    weights = draw.group_weights(x, each) * factor
     tops = [drift] * draw.groups
     if cross is not None:
         weights = torch.cat([weights, weights.new_zeros(1, draw.samples)])
@@ -211,8 +224,8 @@ def _checked_drift(drift: Tensor | None, x: Any) -> Tensor | None:
     return drift.reshape(*[1] * (x.ndim - drift.ndim), *drift.shape)
 
 
-def _signed_columns(x: Any, sigma: Tensor | None, matrix: Tensor | None) -> list[tuple[float, Tensor]]:
-    """Return ``(1, sigma)``, or the columns of the positive and of the negative part of a matrix."""
+def _columns_of(x: Any, sigma: Tensor | None, matrix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return sigma, or the scaled eigenvectors of a matrix, with their signs where not all are positive."""
     if (sigma is None) == (matrix is None):
         raise ValueError("give either sigma, for tr(sigma sigma^T H), or a symmetric matrix, for tr(matrix H).")
     dimension = x.shape[-1]
@@ -223,21 +236,17 @@ def _signed_columns(x: Any, sigma: Tensor | None, matrix: Tensor | None) -> list
                 f"sigma must have the shape {(dimension, 'r')} or {(*x.shape[:-1], dimension, 'r')}, but has "
                 f"{tuple(sigma.shape)}."
             )
-        return [(1.0, sigma)]
+        return sigma, None
     assert matrix is not None  # one of the two is given
     if matrix.shape != (dimension, dimension) or not torch.allclose(matrix, matrix.T):
         raise ValueError(
-            f"matrix must be symmetric of the shape {(dimension, dimension)}, but has {tuple(matrix.shape)}. Only "
-            "the symmetric part "
-            "matters: (matrix + matrix.T) / 2."
+            f"matrix must be symmetric of the shape {(dimension, dimension)}, but has {tuple(matrix.shape)} or is not. "
+            "Only the symmetric part matters: (matrix + matrix.T) / 2."
         )
     values, vectors = torch.linalg.eigh(matrix.detach().double())
-    tiny = values.abs().max() * torch.finfo(matrix.dtype).eps * dimension
-    signed = []
-    for sign in (1.0, -1.0):
-        chosen = values * sign > tiny
-        if bool(chosen.any()):
-            signed.append((sign, (vectors[:, chosen] * values[chosen].abs().sqrt()).to(x.dtype)))
-    if not signed:
+    kept = values.abs() > values.abs().max() * torch.finfo(matrix.dtype).eps * dimension
+    if not bool(kept.any()):
         raise ValueError("matrix is zero: its trace operator is zero too.")
-    return signed
+    columns = (vectors[:, kept] * values[kept].abs().sqrt()).to(x.dtype)
+    signs = values[kept].sign().to(x.dtype)
+    return columns, None if bool((signs > 0).all()) else signs
