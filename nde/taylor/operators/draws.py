@@ -50,12 +50,6 @@ class Draw(NamedTuple):
         size = self.samples // self.groups
         return (self.columns if self.vectors is None else 1.0) / size
 
-    def group_weights(self, like: Tensor, each: Tensor | None = None) -> Tensor:
-        """Return the matrix ``(G, V)`` that sums each group, with a weight for each direction (None: 1)."""
-        size = self.samples // self.groups
-        matrix = torch.eye(self.groups, dtype=like.dtype, device=like.device).repeat_interleave(size, 1)
-        return matrix if each is None else matrix * each
-
     @classmethod
     def everything(cls, columns: int, device: torch.device | None = None) -> Draw:
         """Return the draw that takes every column once: no estimate, the exact sum."""

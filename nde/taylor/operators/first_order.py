@@ -47,7 +47,7 @@ def gradient(
     """
     check_points(f, x)
     check_mode(mode, _MODES)
-    mode = resolved_mode(mode, None, x.shape[-1], samples, groups)
+    mode, samples = resolved_mode(mode, None, x.shape[-1], samples)
     if mode == "exact":
         value, derivative = _reverse_gradient(f, x)
         return Estimate(derivative.unsqueeze(0), value, 1.0)
@@ -93,7 +93,7 @@ def divergence(
     check_points(f, x)
     check_mode(mode, _MODES)
     dimension = x.shape[-1]
-    mode = resolved_mode(mode, None, dimension, samples, groups)
+    mode, samples = resolved_mode(mode, None, dimension, samples)
     if mode == "exact":
         draw = Draw.everything(dimension, x.device)
     else:

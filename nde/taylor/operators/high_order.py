@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
-from nde.taylor.operators.checks import check_count, check_output, check_points
+from nde.taylor.operators.checks import check_count, check_points
 from nde.taylor.operators.draws import LAWS, Draw, draw_directions
 from nde.taylor.operators.estimate import Estimate
 from nde.taylor.operators.first_layer import compress
 from nde.taylor.operators.frames import ColumnFrame, CoordinateFrame, shared_seed
 from nde.taylor.operators.modes import check_mode, resolved_mode
-from nde.taylor.operators.second_order import trace_parts
+from nde.taylor.operators.push import push_directions
+from nde.taylor.operators.second_order import push_traces
 
 __all__ = ["biharmonic", "diagonal"]
 
@@ -55,7 +55,7 @@ def biharmonic(
     check_points(f, x)
     check_mode(mode, _MODES)
     columns = x.shape[-1]
-    mode = resolved_mode(mode, None, columns, samples, groups)
+    mode, samples = resolved_mode(mode, None, columns, samples)
     axes = CoordinateFrame(columns, None, x.device)
     if mode == "exact":
         return _nested(f, x, axes)
@@ -120,7 +120,7 @@ def diagonal(
             "'sparse' or 'exact'."
         )
     check_mode(mode, ("exact", "sparse"))
-    mode = resolved_mode(mode, None, x.shape[-1], samples, groups)
+    mode, samples = resolved_mode(mode, None, x.shape[-1], samples)
     if mode == "exact":
         return _power_sum(f, x, order, Draw.everything(x.shape[-1], x.device))
     assert samples is not None  # resolved_mode has checked it
@@ -142,33 +142,27 @@ def _nested(f: Callable[[Any], Any], x: Any, frame: CoordinateFrame | ColumnFram
     values: list[Any] = []
 
     def inner(y: Any) -> Any:
-        parts, primal, _ = trace_parts(f, y, frame.seed(draw, y), draw, 1.0, None, None)
+        parts, primal, _ = push_traces(f, y, frame.seed(draw, y), draw)
         values.append(primal.primal)
         return parts.squeeze(0)
 
-    parts, _, _ = trace_parts(inner, x, frame.seed(draw, x), draw, 1.0, None, None)
+    parts, _, _ = push_traces(inner, x, frame.seed(draw, x), draw)
     return Estimate(parts, values[0], 1.0)
 
 
 def _quartic(f: Callable[[Any], Any], x: Any, seed: Any, draw: Draw, moment: float) -> Estimate:
-    weights = draw.group_weights(x) * (math.factorial(4) * moment * draw.scale)
-    result = jet(f, x, seed, order=4, collapse=True, weights=weights)
-    check_output(result, x)
-    return Estimate(result.coefficient(4), result.primal, draw.fraction)
+    factor = math.factorial(4) * moment * draw.scale
+    counts = {"order": 4, "directions": draw.samples, "groups": draw.groups}
+    pushed = push_directions(f, x, seed, **counts, factor=factor)
+    return Estimate(pushed.parts, pushed.primal, draw.fraction)
 
 
 def _power_sum(f: Callable[[Any], Any], x: Any, order: int, draw: Draw) -> Estimate:
     """Return the estimate of the sum of pure derivatives by the coordinates of a draw."""
     seed = CoordinateFrame(x.shape[-1], None, x.device).seed(draw, x)
-    weights = draw.group_weights(x) * (math.factorial(order) * draw.scale)
-    if order == 1:
-        result = jet(f, x, seed, order=1)
-        sums = torch.tensordot(weights, result.coefficient(1), dims=([1], [0]))
-    else:
-        result = jet(f, x, seed, order=order, collapse=True, weights=weights)
-        sums = result.coefficient(order)
-    check_output(result, x)
-    return Estimate(sums, result.primal, draw.fraction)
+    counts = {"order": order, "directions": draw.samples, "groups": draw.groups}
+    pushed = push_directions(f, x, seed, **counts, factor=math.factorial(order) * draw.scale)
+    return Estimate(pushed.parts, pushed.primal, draw.fraction)
 
 
 def _sparse(columns: int, samples: int, like: Any, generator: torch.Generator | None) -> Draw:
@@ -197,11 +191,11 @@ def _sparse_biharmonic(
         indices = _sparse(columns, size, x, generator).indices
         assert indices is not None  # sparse draws have no vectors
         vectors.append(_pair_vectors(indices, first, second, columns, x))
-    weights = torch.tensor(each, dtype=x.dtype, device=x.device) * math.factorial(4)
-    blocks = torch.block_diag(*[weights.unsqueeze(0)] * groups)
-    result = jet(f, x, shared_seed(torch.cat(vectors), x), order=4, collapse=True, weights=blocks)
-    check_output(result, x)
-    return Estimate(result.coefficient(4), result.primal, 1.0 if size == columns else 0.0)
+    weights = torch.tensor(each, dtype=x.dtype, device=x.device).repeat(groups)
+    counts = {"order": 4, "directions": len(weights), "groups": groups}
+    seed = shared_seed(torch.cat(vectors), x)
+    pushed = push_directions(f, x, seed, **counts, factor=math.factorial(4), each=weights)
+    return Estimate(pushed.parts, pushed.primal, 1.0 if size == columns else 0.0)
 
 
 def _pair_vectors(indices: Tensor, first: Tensor, second: Tensor, columns: int, like: Any) -> Tensor:

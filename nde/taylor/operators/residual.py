@@ -72,7 +72,7 @@ class Unknown(Derivative):
 
 
 def unknowns(count: int, coordinates: str | Sequence[str]) -> tuple[Unknown, ...]:
-    """Return the components of an unknown with ``count`` outputs, as in ``u, v, p = unknowns(3, "xyt")``.
+    """Return the components of an unknown with ``count`` outputs, as many as there are names to unpack to.
 
     Raises:
         ValueError: ``count`` is below 1.

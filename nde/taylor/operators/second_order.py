@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
-from nde.taylor.operators.checks import check_output, check_points
+from nde.taylor.operators.checks import check_points
 from nde.taylor.operators.draws import Draw, draw_directions
 from nde.taylor.operators.envelope import Envelope
 from nde.taylor.operators.estimate import Estimate
 from nde.taylor.operators.first_layer import compress
 from nde.taylor.operators.frames import ColumnFrame, CoordinateFrame
 from nde.taylor.operators.modes import MODES, check_mode, resolved_mode
+from nde.taylor.operators.push import Pushed, push_directions
 
-__all__ = ["laplacian", "trace_parts", "weighted_trace"]
+__all__ = ["laplacian", "push_traces", "weighted_trace"]
 
 
 def laplacian(
@@ -63,17 +63,17 @@ def laplacian(
     check_mode(mode, MODES)
     frame = CoordinateFrame(x.shape[-1], axes, x.device)
     drift = _checked_drift(drift, x)
-    mode = resolved_mode(mode, f, frame.columns, samples, groups)
+    mode, samples = resolved_mode(mode, f, frame.columns, samples)
     cross = None if envelope is None else frame.masked(2.0 * envelope.gradient)
     if mode == "rank":
         compressed = compress(f, x, frame)
         behind = ColumnFrame(compressed.matrix)
         draw = _rank_draw(behind.columns, samples, groups, compressed.z, generator)
         seeds = [None if seed is None else compressed.push(seed) for seed in (drift, cross)]
-        pushed = trace_parts(compressed.rest, compressed.z, behind.seed(draw, compressed.z), draw, 1.0, *seeds)
+        pushed = push_traces(compressed.rest, compressed.z, behind.seed(draw, compressed.z), draw, 1.0, *seeds)
     else:
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
-        pushed = trace_parts(f, x, frame.seed(draw, x), draw, 1.0, drift, cross)
+        pushed = push_traces(f, x, frame.seed(draw, x), draw, 1.0, drift, cross)
     parts, primal, cross_term = pushed
     if envelope is None:
         return Estimate(parts, primal, draw.fraction)
@@ -144,11 +144,11 @@ def _trace_of_columns(
 ) -> Estimate:
     frame = ColumnFrame(columns)
     shared = columns.ndim == 2
-    mode = resolved_mode(mode, f if shared else None, frame.columns, samples, groups)
+    mode, samples = resolved_mode(mode, f if shared else None, frame.columns, samples)
     if mode != "rank":
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
         each = None if signs is None or draw.indices is None else signs[draw.indices]
-        parts, primal, _ = trace_parts(f, x, frame.seed(draw, x), draw, scale, drift, None, each)
+        parts, primal, _ = push_traces(f, x, frame.seed(draw, x), draw, scale, drift, None, each)
         return Estimate(parts, primal, draw.fraction)
     if not shared:
         raise ValueError('mode="rank" needs one sigma for all points. Choose "exact" or a random mode.')
@@ -157,46 +157,24 @@ def _trace_of_columns(
     draw = _rank_draw(frame.columns, samples, groups, compressed.z, generator)
     pushed_drift = None if drift is None else compressed.push(drift)
     seed = frame.seed(draw, compressed.z)
-    parts, primal, _ = trace_parts(compressed.rest, compressed.z, seed, draw, scale, pushed_drift, None)
+    parts, primal, _ = push_traces(compressed.rest, compressed.z, seed, draw, scale, pushed_drift)
     return Estimate(parts, primal, draw.fraction)
 
 
-def trace_parts(
+def push_traces(
     f: Callable[[Any], Any],
     x: Any,
     seed: Any,
     draw: Draw,
-    scale: float,
-    drift: Tensor | None,
-    cross: Tensor | None,
+    scale: float = 1.0,
+    drift: Tensor | None = None,
+    cross: Tensor | None = None,
     each: Tensor | None = None,
-) -> tuple[Any, Any, Any]:
-    """Return ``scale * sum_i D^2 u[a_i, a_i] + Du[drift]`` for each group of a draw, ``u``, and ``Du[cross]``.
-
-    ``each`` is a weight for each direction.
-
-    All come from one collapsed pass. A seed of the highest order enters every operation linearly, so that first-order
-    terms ride along in the vector that carries the sum; ``cross`` has one of its own.
-    """
+) -> Pushed:
+    """Push the directions of a draw for ``scale * sum_i D^2 u[a_i, a_i] + Du[drift]`` and ``Du[cross]``."""
     factor = 2.0 * scale * draw.scale  # a Taylor coefficient of order 2 is half of the derivative
-    if draw.groups == 1 and cross is None and each is None:
-        top = None if drift is None else drift / factor
-        result = jet(f, x, (seed, top), order=2, collapse=True)
-        check_output(result, x)
-        return (result.coefficient(2) * factor).unsqueeze(0), result.primal, None
-    weights = draw.group_weights(x, each) * factor
-    tops = [drift] * draw.groups
-    if cross is not None:
-        weights = torch.cat([weights, weights.new_zeros(1, draw.samples)])
-        tops.append(cross)
-    top = None
-    if any(seed_of_group is not None for seed_of_group in tops):
-        like = x.expand(x.shape)
-        top = torch.stack([torch.zeros_like(like) if t is None else t.expand(x.shape) for t in tops])
-    result = jet(f, x, (seed, top), order=2, collapse=True, weights=weights)
-    check_output(result, x)
-    sums = result.coefficient(2)
-    return sums[: draw.groups], result.primal, None if cross is None else sums[draw.groups]
+    counts = {"order": 2, "directions": draw.samples, "groups": draw.groups}
+    return push_directions(f, x, seed, **counts, factor=factor, each=each, drift=drift, cross=cross)
 
 
 def _draw(
