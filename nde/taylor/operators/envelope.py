@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,13 +21,16 @@ class Envelope(NamedTuple):
 
     Attributes:
         value: ``w``, shape ``S``.
-        gradient: Shape ``(*S, d)``.
+        direction: Shape ``(*S, d)``: ``grad w`` up to the factor ``slope``. With that it may be the points themselves,
+            which at a million coordinates need no copy.
         laplacian: Over the axes that the operator sums over, shape ``S`` or a number.
+        slope: ``grad w = slope * direction``.
     """
 
     value: Tensor
-    gradient: Tensor
+    direction: Tensor
     laplacian: Tensor | float
+    slope: float = 1.0
 
     @classmethod
     def ball(cls, x: Tensor, *, radius: float = 1.0, dimensions: int | None = None) -> Envelope:
@@ -39,10 +43,25 @@ class Envelope(NamedTuple):
         """
         count = x.shape[-1] if dimensions is None else dimensions
         space = x[..., :count]
-        gradient = -2.0 * space
+        direction = x
         if count < x.shape[-1]:
-            gradient = torch.cat([gradient, torch.zeros_like(x[..., count:])], -1)
-        return cls(radius**2 - space.square().sum(-1), gradient, -2.0 * count)
+            direction = torch.cat([space, torch.zeros_like(x[..., count:])], -1)
+        squared = torch.linalg.vector_norm(space, dim=-1).square()
+        return cls(radius**2 - squared, direction, -2.0 * count, -2.0)
+
+    def check(self, x: Any) -> None:
+        """Raise ValueError unless the shapes are those of the points."""
+        if self.direction.shape != x.shape or self.value.shape != x.shape[:-1]:
+            raise ValueError(
+                f"the envelope must have a value of the shape {tuple(x.shape[:-1])} and a direction of the shape "
+                f"{tuple(x.shape)}, those of the points, but has {tuple(self.value.shape)} and "
+                f"{tuple(self.direction.shape)}."
+            )
+
+    def cross_seed(self, masked: Callable[[Tensor], Tensor], push: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Return ``2 grad w``, restricted to the operator's axes and mapped by the first layer where it is compressed."""
+        direction = masked(self.direction)
+        return (2.0 * self.slope) * (direction if push is None else push(direction))
 
     def applied(self, parts: Any, primal: Any, cross: Any, drift: Tensor | None, fraction: float) -> Estimate:
         """Return the operator on ``w f`` from that on ``f``, ``f``, and ``2 grad w . grad f``."""
@@ -50,7 +69,7 @@ class Envelope(NamedTuple):
         value = _aligned(self.value, trailing)
         outer = torch.as_tensor(self.laplacian, dtype=primal.dtype, device=primal.device).expand(self.value.shape)
         if drift is not None:
-            outer = outer + (drift * self.gradient).sum(-1)
+            outer = outer + self.slope * (drift * self.direction).sum(-1)
         return Estimate(parts * value + (cross + primal * _aligned(outer, trailing)), primal * value, fraction)
 
 

@@ -116,7 +116,7 @@ def compress(f: Any, x: Any, frame: CoordinateFrame | Tensor) -> Compressed:
     def push(vectors: Tensor) -> Tensor:
         if isinstance(first, nn.Linear):
             return nn.functional.linear(vectors, first.weight)
-        return first(vectors) - first(torch.zeros_like(vectors[..., :1]).expand(vectors.shape))
+        return first(vectors) - first(vectors.new_zeros(vectors.shape[-1]))
 
     return Compressed(rest, first(x), _columns_behind(first, push, frame), push)
 

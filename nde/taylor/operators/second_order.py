@@ -64,15 +64,19 @@ def laplacian(
     frame = CoordinateFrame(x.shape[-1], axes, x.device)
     drift = _checked_drift(drift, x)
     mode, samples = resolved_mode(mode, f, frame.columns, samples)
-    cross = None if envelope is None else frame.masked(2.0 * envelope.gradient)
+    if envelope is not None:
+        envelope.check(x)
     if mode == "rank":
         compressed = compress(f, x, frame)
         behind = ColumnFrame(compressed.matrix)
         draw = _rank_draw(behind.columns, samples, groups, compressed.z, generator)
-        seeds = [None if seed is None else compressed.push(seed) for seed in (drift, cross)]
-        pushed = push_traces(compressed.rest, compressed.z, behind.seed(draw, compressed.z), draw, 1.0, *seeds)
+        drift_behind = None if drift is None else compressed.push(drift)
+        cross = None if envelope is None else envelope.cross_seed(frame.masked, compressed.push)
+        seed = behind.seed(draw, compressed.z)
+        pushed = push_traces(compressed.rest, compressed.z, seed, draw, 1.0, drift_behind, cross)
     else:
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
+        cross = None if envelope is None else envelope.cross_seed(frame.masked)
         pushed = push_traces(f, x, frame.seed(draw, x), draw, 1.0, drift, cross)
     parts, primal, cross_term = pushed
     if envelope is None:
