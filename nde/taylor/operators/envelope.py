@@ -59,7 +59,7 @@ class Envelope(NamedTuple):
             )
 
     def cross_seed(self, masked: Callable[[Tensor], Tensor], push: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return ``2 grad w``, restricted to the operator's axes and mapped by the first layer where it is compressed."""
+        """Return ``2 grad w``, restricted to the axes and, where the first layer is split off, mapped by it."""
         direction = masked(self.direction)
         return (2.0 * self.slope) * (direction if push is None else push(direction))
 
