@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nde.taylor.onehot import OneHotCoefficient
+
 __all__ = ["Frame", "Lifted"]
 
-# A coefficient with a leading axis, or None for zero. The primal leads with 1, a coefficient with the number of directions
-# or with 1 where all directions share it, a collapsed top coefficient with the number of groups of weights. The sizes of
-# the other axes may be 1 where the coefficient does not vary along them; the primal always has its full shape.
-# Tensors, lazy one-hot seeds, or, where evaluations are nested, jets of the outer evaluation.
+# A coefficient with a leading axis, or None for zero. The primal leads with 1; a coefficient with the number of
+# directions, or with 1 where all directions share it; a collapsed top coefficient with the number of groups of weights.
+# The other axes may have size 1 where the coefficient does not vary along them; the primal always has its full shape.
+# Coefficients are tensors, lazy one-hot directions or, in nested evaluations, jets of the outer evaluation.
 Lifted = Any
 
 
@@ -26,7 +28,7 @@ class Frame:
         collapse: Whether the coefficient of the highest order is the (weighted) sum over the directions.
         weights: Shape ``(G, V)``, or None where every direction counts once.
         grouped: Whether the collapsed coefficient that the user sees has an axis of groups.
-        level: Depth of nesting; operations on jets of several levels belong to the deepest.
+        level: Depth of nesting; an operation on jets of several levels belongs to the deepest.
         check_finite: Whether every operation's result is searched for values that are not finite.
     """
 
@@ -34,9 +36,9 @@ class Frame:
         self,
         order: int,
         directions: int | None,
-        collapse: bool,
-        weights: Tensor | None,
-        level: int,
+        collapse: bool = False,
+        weights: Tensor | None = None,
+        level: int = 0,
         check_finite: bool = False,
     ) -> None:
         self.order = order
@@ -50,26 +52,34 @@ class Frame:
 
     def reduced(self, order: int) -> Frame:
         """Return the frame of the same directions up to a lower order, where nothing is collapsed."""
-        return Frame(order, self.directions if self.batched else None, False, None, self.level, self.check_finite)
+        return Frame(order, self.directions if self.batched else None, level=self.level, check_finite=self.check_finite)
 
     def summed(self, product: Lifted, order: int) -> Lifted:
-        """Contract a product of lower coefficients over the directions where its order is the collapsed one."""
+        """Sum a product of lower coefficients over the directions where its order is the collapsed one."""
         if not self.collapse or order < self.order:
             return product
-        shared = product.shape[0] == 1 and self.directions > 1
+        if product.shape[0] == 1 and self.directions > 1:  # shared by all directions
+            if self.weights is None:
+                return product * self.directions
+            weights = self.weights.sum(1)
+            return weights.reshape(-1, *[1] * (product.ndim - 1)) * product
         if self.weights is None:
-            return product * self.directions if shared else product.sum(0, keepdim=True)
-        weights = self.weights.sum(1, keepdim=True) if shared else self.weights
-        return torch.tensordot(weights, product, dims=([1], [0]))
+            return product.sum(0, keepdim=True)
+        if isinstance(product, (Tensor, OneHotCoefficient)):
+            return torch.tensordot(self.weights, product, dims=1)
+        weights = self.weights.reshape(*self.weights.shape, *[1] * (product.ndim - 1))
+        return (weights * product.unsqueeze(0)).sum(1)
 
     def lowered(self, coefficient: Lifted, order: int, primal: Lifted) -> Any:
-        """Return a coefficient as the user sees it: full shape, without the axis where it has no meaning."""
+        """Return a coefficient as the user sees it: full shape, without the leading axis where it has no meaning."""
         shape = primal.shape[1:]
         top = self.collapse and order == self.order
-        lead = (1 if self.weights is None else self.weights.shape[0]) if top else self.directions
+        if top:
+            lead = 1 if self.weights is None else self.weights.shape[0]
+        else:
+            lead = self.directions
         if coefficient is None:
             full = primal.new_zeros((lead, *shape))
         else:
             full = coefficient.expand(lead, *shape)
-        keeps_axis = self.grouped if top else self.batched
-        return full if keeps_axis else full.squeeze(0)
+        return full if (self.grouped if top else self.batched) else full.squeeze(0)

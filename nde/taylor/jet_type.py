@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame, Lifted
-from nde.taylor.registry import find_rule
+from nde.taylor.registry import find_rule, in_place_error
 
-__all__ = ["Jet", "dispatch", "series_of"]
+__all__ = ["Jet", "belongs", "dispatch", "series_of"]
 
 
 class Jet:
@@ -112,6 +112,26 @@ class Jet:
             raise AttributeError(f"neither Jet nor torch.Tensor has a method {name!r} that a jet can carry")
         return functools.partial(call_method, method, self)
 
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """The transposed jet."""
+        return dispatch(torch.Tensor.permute, (self, *reversed(range(self.ndim))), {})
+
+    @property
+    def mT(self) -> Any:  # noqa: N802
+        """The jet with its last two axes swapped."""
+        return dispatch(torch.transpose, (self, -2, -1), {})
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the primal is part of a graph."""
+        return bool(self.lifted[0].requires_grad)
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the coefficients are on a CUDA device."""
+        return bool(self.lifted[0].is_cuda)
+
     def __len__(self) -> int:
         if self.ndim == 0:
             raise TypeError("len() of a jet without axes")
@@ -165,9 +185,14 @@ def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
     return rule(frame, *args, **kwargs)
 
 
+def belongs(frame: Frame, value: Any) -> bool:
+    """Whether a value is a jet of this frame; everything else is a constant to it."""
+    return isinstance(value, Jet) and value.frame is frame
+
+
 def series_of(frame: Frame, value: Any) -> Sequence[Lifted]:
     """Return the coefficients of a jet of this frame, or the series of a constant."""
-    if isinstance(value, Jet) and value.frame is frame:
+    if belongs(frame, value):
         return value.lifted
     return [value] + [None] * frame.order
 
@@ -178,6 +203,13 @@ def _operator(function: Any, reverse: bool = False) -> Callable[[Jet, Any], Any]
     return lambda self, other: dispatch(function, (self, other), {})
 
 
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(self: Jet, *args: Any) -> Any:
+        raise in_place_error(name)
+
+    return refuse
+
+
 for _name, _function in {
     "add": torch.add,
     "sub": torch.sub,
@@ -185,7 +217,16 @@ for _name, _function in {
     "truediv": torch.true_divide,
     "pow": torch.pow,
     "matmul": torch.matmul,
+    "mod": torch.remainder,
+    "floordiv": torch.floor_divide,
 }.items():
     setattr(Jet, f"__{_name}__", _operator(_function))
     setattr(Jet, f"__r{_name}__", _operator(_function, reverse=True))
-Jet.__neg__ = lambda self: dispatch(torch.neg, (self,), {})  # type: ignore[attr-defined]
+    setattr(Jet, f"__i{_name}__", _refusal(f"Tensor.__i{_name}__"))
+for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
+    setattr(Jet, f"__{_name}__", _operator(getattr(torch, _name)))
+for _name, _function in {"neg": torch.neg, "pos": torch.positive, "abs": torch.abs}.items():
+    setattr(Jet, f"__{_name}__", functools.partialmethod(lambda self, function: dispatch(function, (self,), {}), _function))
+setattr(Jet, "__getitem__", _operator(torch.Tensor.__getitem__))
+setattr(Jet, "__setitem__", _refusal("Tensor.__setitem__"))
+setattr(Jet, "__hash__", object.__hash__)

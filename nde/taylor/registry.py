@@ -56,6 +56,14 @@ def name_of(function: Any) -> str:
     return f"{module}.{name}"
 
 
+def in_place_error(name: str) -> InPlaceError:
+    """Return the error of an operation that would write to a jet."""
+    return InPlaceError(
+        f"{name} writes to a tensor in place, which would change jets that share it. "
+        "Write the operation out of place: x = x + y instead of x += y, inplace=False in modules."
+    )
+
+
 def find_rule(function: Any) -> Rule:
     """Return the rule of a function.
 
@@ -70,10 +78,7 @@ def find_rule(function: Any) -> Rule:
     plain = name.rpartition(".")[2]
     in_place = plain == "__setitem__" or (plain.startswith("__i") and plain.endswith("__") and plain != "__invert__")
     if in_place or (plain.endswith("_") and not plain.endswith("__")):
-        raise InPlaceError(
-            f"{name} writes to a tensor in place, which would change jets that share it. "
-            "Write the operation out of place: x = x + y instead of x += y, inplace=False in modules."
-        )
+        raise in_place_error(name)
     raise MissingRuleError(
         f"nde.taylor has no rule for {name}. Register one before the evaluation, by what the function is: "
         "nde.taylor.register_rule(function, rule) where rule computes the same from operations that have rules, "

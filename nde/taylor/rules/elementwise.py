@@ -1,54 +1,90 @@
-"""Elementwise functions by the recurrence of the differential equation that each satisfies."""
+"""How an elementwise function is carried: its Taylor coefficients at the primal, then a composition with the jet.
+
+A function is given by the recurrence of the differential equation that it satisfies, written for a jet. Up to
+`COMPOSED` orders it is run on the primal alone, whose size does not grow with the number of directions; above, the
+number of terms of a composition exceeds that of the recurrence, which is then run on the jet itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.jet_type import Jet
-from nde.taylor.registry import rule_for
-from nde.taylor.series import convolve, integrate
+from nde.taylor.registry import RULES, functions_named
+from nde.taylor.rules.second_order import compose_second_order
+from nde.taylor.series import compose, integrate
 
-__all__: list[str] = []
+__all__ = ["Recurrence", "compose_derivative", "elementwise", "local_series", "register_elementwise"]
 
+COMPOSED = 4
 
-@rule_for("exp")
-def _exp(frame: Frame, input: Jet) -> Jet:
-    z = input.lifted
-    y: list[Lifted] = [torch.exp(z[0])]
-    for k in range(1, frame.order + 1):
-        y.append(integrate(frame, z, y, k))
-    return Jet(frame, y)
+Recurrence = Callable[..., Jet]  # (jet, *parameters of the function) -> jet
 
 
-@rule_for("tanh")
-def _tanh(frame: Frame, input: Jet) -> Jet:
-    z = input.lifted
-    y: list[Lifted] = [torch.tanh(z[0])]
-    slope: list[Lifted] = [1 - y[0] * y[0]]
-    for k in range(1, frame.order + 1):
-        y.append(integrate(frame, z, slope, k))
-        if k < frame.order:
-            square = convolve(frame, y, y, k, torch.mul)
-            slope.append(None if square is None else -square)
-    return Jet(frame, y)
+def local_series(recurrence: Recurrence, z0: Any, order: int, *args: Any, **kwargs: Any) -> list[Lifted]:
+    """Return the Taylor coefficients of an elementwise function at every element of a lifted primal."""
+    frame = Frame(order, None, level=_level_above(z0))
+    seed: list[Lifted] = [z0] if order == 0 else [z0, 1.0, *[None] * (order - 1)]
+    return list(recurrence(Jet(frame, seed), *args, **kwargs).lifted)
 
 
-def _sin_and_cos(frame: Frame, z: list[Lifted]) -> tuple[list[Lifted], list[Lifted]]:
-    sine: list[Lifted] = [torch.sin(z[0])]
-    cosine: list[Lifted] = [torch.cos(z[0])]
-    for k in range(1, frame.order + 1):
-        falling = integrate(frame, z, sine, k)
-        sine.append(integrate(frame, z, cosine, k))
-        cosine.append(None if falling is None else -falling)
-    return sine, cosine
+def _level_above(z0: Any) -> int:
+    return z0.frame.level + 1 if isinstance(z0, Jet) else 1
 
 
-@rule_for("sin")
-def _sin(frame: Frame, input: Jet) -> Jet:
-    return Jet(frame, _sin_and_cos(frame, input.lifted)[0])
+def register_elementwise(function: Any, recurrence: Recurrence) -> None:
+    """Carry a function of one tensor by its recurrence; further arguments are parameters without derivatives."""
+
+    def rule(frame: Frame, input: Jet, *args: Any, **kwargs: Any) -> Jet:
+        if not isinstance(input, Jet) or input.frame is not frame:
+            raise TypeError("only the first argument of an elementwise function may be a jet")
+        z = input.lifted
+        if frame.order > COMPOSED or isinstance(z[1] if frame.order else None, float):
+            return recurrence(input, *args, **kwargs)
+        if frame.order == 2 and frame.collapse and frame.weights is None and _plain(z):
+            return Jet(frame, compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z))
+        return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.order, *args, **kwargs), z))
+
+    RULES[function] = rule
 
 
-@rule_for("cos")
-def _cos(frame: Frame, input: Jet) -> Jet:
-    return Jet(frame, _sin_and_cos(frame, input.lifted)[1])
+def _plain(z: Any) -> bool:
+    """Whether the hand-written gradient applies: tensors outside the compiler and the transforms of torch.func."""
+    return (
+        isinstance(z[0], Tensor)
+        and isinstance(z[1], Tensor)
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+    )
+
+
+def elementwise(*names: str) -> Callable[[Recurrence], Recurrence]:
+    """Register the decorated recurrence for every function of these names."""
+
+    def register(recurrence: Recurrence) -> Recurrence:
+        for function in functions_named(*names):
+            register_elementwise(function, recurrence)
+        return recurrence
+
+    return register
+
+
+def compose_derivative(function: Callable[..., Any], derivative: Callable[..., Any]) -> Recurrence:
+    """Return the recurrence of ``y' = derivative(z) z'`` where the derivative is made of operations with rules."""
+
+    def recurrence(z: Jet, *args: Any, **kwargs: Any) -> Jet:
+        frame = z.frame
+        first = function(z.lifted[0], *args, **kwargs)
+        if frame.order == 0:
+            return Jet(frame, [first])
+        lower = frame.reduced(frame.order - 1)
+        slope = derivative(Jet(lower, z.lifted[:-1]), *args, **kwargs)
+        series = slope.lifted if isinstance(slope, Jet) else [slope, *[None] * (frame.order - 1)]
+        return Jet(frame, [first, *(integrate(frame, z.lifted, series, k) for k in range(1, frame.order + 1))])
+
+    return recurrence
