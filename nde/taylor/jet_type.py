@@ -113,12 +113,12 @@ class Jet:
         return functools.partial(call_method, method, self)
 
     @property
-    def T(self) -> Any:  # noqa: N802
+    def T(self) -> Any:
         """The transposed jet."""
         return dispatch(torch.Tensor.permute, (self, *reversed(range(self.ndim))), {})
 
     @property
-    def mT(self) -> Any:  # noqa: N802
+    def mT(self) -> Any:
         """The jet with its last two axes swapped."""
         return dispatch(torch.transpose, (self, -2, -1), {})
 
@@ -226,7 +226,9 @@ for _name, _function in {
 for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
     setattr(Jet, f"__{_name}__", _operator(getattr(torch, _name)))
 for _name, _function in {"neg": torch.neg, "pos": torch.positive, "abs": torch.abs}.items():
-    setattr(Jet, f"__{_name}__", functools.partialmethod(lambda self, function: dispatch(function, (self,), {}), _function))
-setattr(Jet, "__getitem__", _operator(torch.Tensor.__getitem__))
-setattr(Jet, "__setitem__", _refusal("Tensor.__setitem__"))
-setattr(Jet, "__hash__", object.__hash__)
+    setattr(
+        Jet, f"__{_name}__", functools.partialmethod(lambda self, function: dispatch(function, (self,), {}), _function)
+    )
+Jet.__getitem__ = _operator(torch.Tensor.__getitem__)
+Jet.__setitem__ = _refusal("Tensor.__setitem__")
+Jet.__hash__ = object.__hash__

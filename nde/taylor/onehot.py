@@ -136,7 +136,25 @@ class OneHotCoefficient:
         return torch.matmul(self, other)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.dense()[index]
+        return self.picked(index if isinstance(index, tuple) else (index,))
+
+    def picked(self, index: tuple[Any, ...]) -> Any:
+        """Return the part that an index picks: lazily for a number or a slice of the last axis alone."""
+        *front, last = index
+        alone = len(index) == self.ndim and all(isinstance(item, slice) and item == slice(None) for item in front)
+        if not alone or not isinstance(last, (int, slice)):
+            return self.dense()[index]
+        if isinstance(last, int):
+            hit = self.indices == last % self.width
+            return self.values * hit.reshape(-1, *[1] * (self.values.ndim - 1)).to(self.values.dtype)
+        positions = torch.arange(self.width, device=self.indices.device)[last]
+        hits = self._axis_of_directions(self.indices[:, None] == positions, positions.shape[0])
+        return self.values.unsqueeze(-1) * hits.to(self.values.dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("indices", "values", "width"):
+            raise AttributeError(name)
+        return getattr(self.dense(), name)  # what has no lazy form
 
     def unsqueeze(self, dim: int) -> Any:
         """Insert an axis, lazily unless it comes last."""

@@ -47,7 +47,9 @@ def register_elementwise(function: Any, recurrence: Recurrence) -> None:
         if frame.order > COMPOSED or isinstance(z[1] if frame.order else None, float):
             return recurrence(input, *args, **kwargs)
         if frame.order == 2 and frame.collapse and frame.weights is None and _plain(z):
-            return Jet(frame, compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z))
+            lifted = compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
+            if lifted is not None:
+                return Jet(frame, lifted)
         return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.order, *args, **kwargs), z))
 
     RULES[function] = rule

@@ -28,7 +28,9 @@ def last_axes(dim: Any, rank: int) -> Any:
     if isinstance(dim, (tuple, list)):
         return tuple(last_axes(axis, rank) for axis in dim) or last_axes(None, rank)
     if not -max(rank, 1) <= dim < max(rank, 1):
-        raise IndexError(f"dim must be in {-max(rank, 1)} .. {max(rank, 1) - 1} for a jet of {rank} axes, but is {dim}.")
+        raise IndexError(
+            f"dim must be in {-max(rank, 1)} .. {max(rank, 1) - 1} for a jet of {rank} axes, but is {dim}."
+        )
     return dim if dim < 0 else dim - max(rank, 1)
 
 
@@ -63,16 +65,48 @@ def register_linear(function: Any) -> None:
     RULES[function] = lambda frame, *args, **kwargs: apply_linear(frame, function, *args, **kwargs)
 
 
-_GENERAL = (
-    "flip fliplr flipud roll rot90 tril triu diag diag_embed diagonal trace cumsum diff gather index_select take "
-    "take_along_dim masked_select avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-    "adaptive_avg_pool3d interpolate upsample pixel_shuffle pixel_unshuffle unfold fold repeat tile repeat_interleave "
-    "channel_shuffle"
-).split()
+_GENERAL = [
+    "flip",
+    "fliplr",
+    "flipud",
+    "roll",
+    "rot90",
+    "tril",
+    "triu",
+    "diag",
+    "diag_embed",
+    "diagonal",
+    "trace",
+    "cumsum",
+    "diff",
+    "gather",
+    "index_select",
+    "take",
+    "take_along_dim",
+    "masked_select",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "interpolate",
+    "upsample",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "unfold",
+    "fold",
+    "repeat",
+    "tile",
+    "repeat_interleave",
+    "channel_shuffle",
+]
 for _function in functions_named(*_GENERAL):
     register_linear(_function)
 
-for _function in functions_named(*"clone contiguous to type type_as float double half bfloat16 cuda cpu".split()):
+for _function in functions_named(
+    *["clone", "contiguous", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cuda", "cpu"]
+):
     RULES[_function] = lambda frame, input, *args, _function=_function, **kwargs: each(
         input, lambda c: _function(c.dense() if isinstance(c, OneHotCoefficient) else c, *args, **kwargs)
     )

@@ -27,13 +27,74 @@ def _on_primal(function: Any) -> Callable[..., Any]:
     return rule
 
 
-_STEP_FUNCTIONS = (
-    "eq ne lt le gt ge equal not_equal less less_equal greater greater_equal __eq__ __ne__ __lt__ __le__ __gt__ __ge__ "
-    "isnan isinf isfinite isclose allclose sign sgn signbit floor ceil round trunc floor_divide argmax argmin argsort "
-    "count_nonzero any all logical_not logical_and logical_or detach zeros_like ones_like full_like empty_like rand_like "
-    "randn_like new_zeros new_ones new_full new_empty new_tensor is_floating_point is_complex numel nelement result_type "
-    "is_contiguous stride heaviside searchsorted bucketize is_same_size element_size get_device is_nonzero"
-).split()
+_STEP_FUNCTIONS = [
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "__eq__",
+    "__ne__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "isclose",
+    "allclose",
+    "sign",
+    "sgn",
+    "signbit",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "floor_divide",
+    "argmax",
+    "argmin",
+    "argsort",
+    "count_nonzero",
+    "any",
+    "all",
+    "logical_not",
+    "logical_and",
+    "logical_or",
+    "detach",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "empty_like",
+    "rand_like",
+    "randn_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+    "new_tensor",
+    "is_floating_point",
+    "is_complex",
+    "numel",
+    "nelement",
+    "result_type",
+    "is_contiguous",
+    "stride",
+    "heaviside",
+    "searchsorted",
+    "bucketize",
+    "is_same_size",
+    "element_size",
+    "get_device",
+    "is_nonzero",
+]
 for _function in functions_named(*_STEP_FUNCTIONS):
     RULES[_function] = _on_primal(_function)
 

@@ -18,7 +18,9 @@ __all__: list[str] = []
 @rule_for("pow", "__pow__", "float_power")
 def _pow(frame: Frame, input: Any, exponent: Any) -> Any:
     if belongs(frame, exponent):
-        return torch.exp(exponent * torch.log(input if isinstance(input, (torch.Tensor, Jet)) else _as_tensor(input, exponent)))
+        return torch.exp(
+            exponent * torch.log(input if isinstance(input, (torch.Tensor, Jet)) else _as_tensor(input, exponent))
+        )
     if isinstance(exponent, (int, float)):
         if float(exponent).is_integer():
             return _whole_power(input, int(exponent))
