@@ -73,7 +73,7 @@ def report(title: str, times: dict[str, float], reference: str) -> None:
 
 
 def nested_quartic(net: nn.Module, x: Tensor, vectors: Tensor) -> Tensor:
-    """Return the mean of ``D^4 u[v, v, v, v] / 3`` by reverse mode through reverse mode, all directions in one batch."""
+    """Return the mean of ``D^4 u[v, v, v, v] / 3`` by nested reverse mode, all directions in one batch."""
     count = vectors.shape[0]
     y = x.repeat(count, 1).requires_grad_()
     along = vectors.repeat_interleave(x.shape[0], 0)
