@@ -175,9 +175,9 @@ class OneHotCoefficient:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs = {name: value for name, value in (kwargs or {}).items() if name != "out" or value is not None}
         lazy = _LAZY.get(func)
-        if lazy is not None and not kwargs.get("out"):
+        if lazy is not None:
             result = lazy(*args, **kwargs)
             if result is not NotImplemented:
                 return result
