@@ -13,12 +13,14 @@ import gc
 import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from nde.taylor.operators import (
     Envelope,
+    Estimate,
     SharedLinear,
     biharmonic,
     evaluate_expressions,
@@ -53,12 +55,12 @@ def perceptron(first: nn.Module, outputs: int = 1) -> nn.Sequential:
     return nn.Sequential(first, *hidden, nn.Linear(_WIDTH, outputs))
 
 
-def trained(net: nn.Module, residual: Callable[[], Tensor]) -> Callable[[], None]:
+def trained(net: nn.Module, residual: Callable[[], Tensor | Estimate]) -> Callable[[], None]:
     """Return a step without the optimiser: residual, loss, gradients."""
 
     def step() -> None:
         net.zero_grad(set_to_none=True)
-        squared_residual(residual()).backward()
+        squared_residual(residual(), unbiased=False).backward()
 
     return step
 
@@ -93,9 +95,8 @@ def measure_biharmonic(repetitions: int, compiled: bool) -> None:
         "nested reverse, gaussian": trained(net, lambda: nested_quartic(net, x, torch.randn(_SAMPLES, dimension)))
     }
     for mode, samples in modes.items():
-        calls[f"jets, {mode}, {samples} samples"] = trained(
-            net, lambda mode=mode, samples=samples: biharmonic(net, x, mode=mode, samples=samples).value
-        )
+        estimate = partial(biharmonic, net, x, mode=mode, samples=samples)
+        calls[f"jets, {mode}, {samples} samples"] = trained(net, estimate)
     if compiled:
         vectors = torch.randn(_SAMPLES, dimension)
         fused = torch.compile(lambda points, seeds: _quartic_along(net, points, seeds))
@@ -166,12 +167,11 @@ def measure_equations(repetitions: int, compiled: bool) -> None:
             scale = nested_value(nested, net, x).abs().max()
             difference = (ours(net, x) - nested_value(nested, net, x)).abs().max() / scale
         calls: dict[str, Callable[[], object]] = {
-            "nested reverse": trained(net, lambda net=net, x=x, nested=nested: nested(net, x)),
-            "jets": trained(net, lambda net=net, x=x, ours=ours: ours(net, x)),
+            "nested reverse": trained(net, partial(nested, net, x)),
+            "jets": trained(net, partial(ours, net, x)),
         }
         if compiled:
-            fused = torch.compile(lambda points, net=net, ours=ours: ours(net, points))
-            calls["jets, compiled"] = trained(net, lambda fused=fused, x=x: fused(x))
+            calls["jets, compiled"] = trained(net, partial(torch.compile(partial(ours, net)), x))
         title = f"{name}, 1000 points, largest difference {difference:.1e} of the largest residual"
         report(title, minima(calls, repetitions), "nested reverse")
 

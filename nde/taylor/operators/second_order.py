@@ -73,9 +73,12 @@ def laplacian(
         drift_behind = None if drift is None else compressed.push(drift)
         cross = None if envelope is None else envelope.cross_seed(frame.masked, compressed.push)
         seed = behind.seed(draw, compressed.z)
-        absorbed = None if cross is None else envelope.absorbed(seed, cross, drift_behind)
+        absorbed = None
+        if envelope is not None and cross is not None:
+            absorbed = envelope.absorbed(seed, cross, drift_behind)
         if absorbed is not None:
-            seed, drift_behind, cross = *absorbed, None
+            seed, drift_behind = absorbed
+            cross = None
         pushed = push_traces(compressed.rest, compressed.z, seed, draw, 1.0, drift_behind, cross)
     else:
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
@@ -180,8 +183,18 @@ def push_traces(
 ) -> Pushed:
     """Push the directions of a draw for ``scale * sum_i D^2 u[a_i, a_i] + Du[drift]`` and ``Du[cross]``."""
     factor = 2.0 * scale * draw.scale  # a Taylor coefficient of order 2 is half of the derivative
-    counts = {"order": 2, "directions": draw.samples, "groups": draw.groups}
-    return push_directions(f, x, seed, **counts, factor=factor, each=each, drift=drift, cross=cross)
+    return push_directions(
+        f,
+        x,
+        seed,
+        order=2,
+        directions=draw.samples,
+        groups=draw.groups,
+        factor=factor,
+        each=each,
+        drift=drift,
+        cross=cross,
+    )
 
 
 def _draw(
