@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde docs format clean
+.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde bench-taylor docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
 
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.brownian $(ARGS)
+
+bench-taylor: $(STAMP) ## Measure Laplacian training steps by Taylor mode against nested differentiation
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.taylor $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/
 	$(RUN) -m mkdocs build --strict

@@ -1,5 +1,8 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
+import importlib
+from typing import Any
+
 from nde import controls, regularize
 from nde.models import (
     ContinuousFlow,
@@ -69,4 +72,11 @@ __all__ = [
     "solve_langevin",
     "solve_ode",
     "solve_sde",
+    "taylor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "taylor":  # stands alone, and is imported where it is used
+        return importlib.import_module("nde.taylor")
+    raise AttributeError(f"module 'nde' has no attribute {name!r}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -62,8 +61,11 @@ class Jet:
 
     def derivative(self, order: int) -> Any:
         """Return ``(d/dt)^order y(0)``, which is ``order!`` times the Taylor coefficient; shapes as there."""
+        factorial = 1
+        for k in range(2, order + 1):  # the compiler knows no math.factorial
+            factorial *= k
         coefficient = self.coefficient(order)
-        return coefficient if order < 2 else coefficient * math.factorial(order)
+        return coefficient if order < 2 else coefficient * factorial
 
     @property
     def coefficients(self) -> tuple[Any, ...]:
@@ -213,7 +215,8 @@ def check_finite(result: Any, source: str) -> None:
             continue
         place = tuple(int(i) for i in torch.nonzero(~torch.isfinite(value))[0][1:])
         raise NonFiniteError(
-            f"{source} gave a coefficient of order {order} that is not finite, at {place} of shape {tuple(result.shape)}. "
+            f"{source} gave a coefficient of order {order} that is not finite, at {place} of shape "
+            f"{tuple(result.shape)}. "
             "Move the points away from the singularity, or write the function so that it is smooth there."
         )
 

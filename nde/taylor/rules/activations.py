@@ -1,7 +1,7 @@
 """Activation functions of networks, smooth and piecewise.
 
-Piecewise functions (relu and its like, abs, clamp, where) take, at every element, the coefficients of the piece that the
-primal lies in. Their second derivatives are those of the pieces, zero for relu: the distributional part in the kinks is
+Piecewise functions (relu and its like, abs, clamp, where) take, at every element, the coefficients of the piece that
+the primal lies in. Their second derivatives are those of the pieces, zero for relu: the distributional part in the kinks is
 not seen, as it is not by nested automatic differentiation. A network of relu alone has the Laplacian zero everywhere.
 """
 

@@ -1,4 +1,7 @@
-"""Elementwise functions, each by the recurrence of its differential equation (Griewank and Walther 2008, table 13.2)."""
+"""Elementwise functions, each by the recurrence of its differential equation.
+
+Griewank and Walther, Evaluating Derivatives (2008), section 13.2.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,8 @@ def _sqrt(input: Jet) -> Jet:
     y: list[Lifted] = [torch.sqrt(z[0])]
     half = 0.5 / y[0]
     for k in range(1, frame.order + 1):
-        rest = convolve(frame, y[:k] + [None], y[:k] + [None], k, first=1) if k > 1 else None
+        known = [*y, None]
+        rest = convolve(frame, known, known, k, first=1)
         total = z[k] if rest is None else accumulate(-rest, z[k])
         y.append(None if total is None else total * half)
     return Jet(frame, y)

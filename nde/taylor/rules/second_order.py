@@ -31,7 +31,9 @@ def compose_second_order(local: LocalSeries, z: Sequence[Any]) -> list[Any] | No
 
 class _SecondOrder(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, local: LocalSeries, series: list[Tensor], z0: Tensor, z1: Tensor, z2: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, local: LocalSeries, series: list[Tensor], z0: Tensor, z1: Tensor, z2: Tensor | None
+    ) -> tuple[Tensor, ...]:
         ctx.local = local
         f0, f1, f2 = series
         squares = _sum_of_squares(z1)
