@@ -3,7 +3,7 @@
 Times are minima of the process's CPU time over interleaved repetitions on one thread: they do not depend on what else
 the machine does. A step is the residual, its mean square, and the gradient of all parameters; float32 throughout.
 
-    python -m benchmarks.taylor_operators biharmonic equations dimensions variances
+    python -m benchmarks.taylor_operators biharmonic equations dimensions costs variances
 """
 
 from __future__ import annotations
@@ -213,6 +213,24 @@ def measure_dimensions(repetitions: int, dimensions: Sequence[int]) -> None:
             )
 
 
+# Costs of the modes ---------------------------------------------------------------------------------------------------
+
+
+def measure_costs(repetitions: int) -> None:
+    """Print what a step costs in each mode: directions are drawn and pushed through the first layer."""
+    for dimension in (1000, 100_000):
+        torch.manual_seed(0)
+        net, x = perceptron(nn.Linear(dimension, _WIDTH)), torch.randn(_POINTS, dimension) / dimension**0.5
+        calls: dict[str, Callable[[], object]] = {}
+        for mode in ("sparse", "rademacher", "gaussian", "orthogonal", "rank"):
+            for groups in (1, 2):
+                estimate = partial(laplacian, net, x, mode=mode, samples=_SAMPLES, groups=groups)
+                calls[f"{mode}, groups={groups}"] = trained(net, estimate)
+        calls["rank, exact"] = trained(net, partial(laplacian, net, x, mode="rank"))
+        title = f"Laplacian, d = {dimension}, {_POINTS} points, {_SAMPLES} directions, step without optimiser"
+        report(title, minima(calls, repetitions), "sparse, groups=1")
+
+
 # Variances ------------------------------------------------------------------------------------------------------------
 
 
@@ -271,7 +289,7 @@ def measure_biharmonic_variances(draws: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["biharmonic", "equations", "dimensions", "variances"])
+    parser.add_argument("parts", nargs="+", choices=["biharmonic", "equations", "dimensions", "costs", "variances"])
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--draws", type=int, default=200, help="draws of each estimator for its variance")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
@@ -284,6 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_equations(options.repetitions, options.compiled)
     if "dimensions" in options.parts:
         measure_dimensions(options.repetitions, options.dimensions)
+    if "costs" in options.parts:
+        measure_costs(options.repetitions)
     if "variances" in options.parts:
         measure_variances(options.draws)
 
