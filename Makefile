@@ -51,6 +51,7 @@ bench-compat: $(STAMP) ## Measure torchdiffeq's interface on nde against torchdi
 bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde $(ARGS)
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde_adaptive $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.sde_training $(ARGS)
 
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.brownian $(ARGS)

@@ -1,8 +1,9 @@
 """Training steps on a Laplacian: jets against nested automatic differentiation and the matrix products alone.
 
 The step: ``u = (1 - |x|^2) MLP(x)``, the estimate ``(d / V) sum_j d^2 u / dx_j^2`` over ``V`` sampled coordinates, a
-squared residual, the gradient of all parameters. Tanh network ``d-128-128-128-1``, 100 points, float32, one core. The time is
-the least process time of the repetitions; the memory is the peak of what the step allocates beyond what it began with.
+squared residual, the gradient of all parameters. Tanh network ``d-128-128-128-1``, 100 points, float32, one core. The
+time is the least process time of the repetitions; the memory is the peak of what the step allocates beyond what it
+began with.
 Run with ``OMP_NUM_THREADS=1 python -m benchmarks.taylor``; ``--quick`` leaves the largest problem out.
 """
 

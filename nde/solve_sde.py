@@ -161,7 +161,7 @@ def solve_sde(
     channels = noise_channels(diffusion, layout, y0, [begin for begin, _ in spans], args, noise)
     walk = spans if control.adaptive else None
     shape, area, by_rows = path_shape(layout, channels), chosen.area(noise), layout.samples is not None
-    used = path_of_solve(path, seed, shape, grid, walk, chosen.name, area, structure, by_rows)
+    used = path_of_solve(path, seed, shape, grid, walk, chosen.name, area, structure, by_rows, channels is not None)
     flat = structure.flatten(y0, "y0").clone()
     _check_carry(carry0, chosen, flat, rows is not None)
     if rows is not None:

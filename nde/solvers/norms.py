@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +111,26 @@ class ErrorNorm:
             floor = torch.dot(reference, reference) * (_NOISE * facts.eps) ** 2 + _NOTHING * facts.tiny
         top = torch.dot(upper, upper) + facts.tiny
         return (top / torch.maximum(torch.dot(lower, lower), floor)).sqrt()
+
+    def ratios(self, errors: Tensor, states: Tensor) -> Tensor:
+        """Return what `ratio` does for many steps that follow one another, of one embedded difference each.
+
+        Args:
+            errors: Embedded differences, shape ``(steps, size)``; overwritten where nothing is recorded.
+            states: States at all ends, shape ``(steps + 1, size)``; likewise.
+        """
+        if errors.requires_grad or states.requires_grad:
+            squares = (errors / ErrorNorm.scale(self, states[:-1], states[1:])).square().sum(1)
+        else:
+            sizes = states.abs_()
+            errors.div_(torch.maximum(sizes[:-1], sizes[1:]).mul_(self.rtol).add_(self.atol))
+            squares = torch.linalg.vector_norm(errors, dim=1).square()
+        return (squares / self.structure.entries + _FLOOR).sqrt()
+
+    def quotients(self, quotients: Sequence[Quotient | Tensor], references: Tensor) -> Tensor:
+        """Return what `quotient` does for many steps; references of shape ``(steps, size)``."""
+        rows = zip(quotients, references.unbind(0), strict=True)
+        return torch.stack([self.quotient(each, row) if isinstance(each, Quotient) else each for each, row in rows])
 
     def measure(
         self, y0: Tensor, y1: Tensor, errors: Tensor | None, stiffness: Quotient | Tensor | None

@@ -133,7 +133,8 @@ class OneHotCoefficient:
         return other + (-self)
 
     def __matmul__(self, other: Any) -> Any:
-        return torch.matmul(self, other)
+        product = _matmul(self, other)
+        return self.dense() @ other if product is NotImplemented else product
 
     def __getitem__(self, index: Any) -> Any:
         return self.picked(index if isinstance(index, tuple) else (index,))

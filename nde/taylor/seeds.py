@@ -64,7 +64,8 @@ def lifted_seeds(
             if count not in (None, 1, allowed):
                 raise ValueError(
                     f"the seed of order {k}, the collapsed one, must have the shape {tuple(x.shape)} of x: it "
-                    f"is that of the sum over the directions. It has {count} rows. Sum them, or evaluate without collapse."
+                    f"is that of the sum over the directions. It has {count} rows. "
+                    "Sum them, or evaluate without collapse."
                 )
         elif count is not None:
             if directions is not None and count != directions:
