@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
+from nde.taylor.evaluate import jet
 from nde.taylor.operators.checks import check_output, check_points
 from nde.taylor.operators.polarisation import MultiIndex, Plan, Target, plan
 
