@@ -23,6 +23,7 @@ def test_the_peers_of_the_equations_compute_the_same_residuals():
     net, x = benchmark.perceptron(nn.Linear(2, benchmark._WIDTH)).double(), x[:, :2]
     ours = torch.stack(evaluate_expressions(gradient_kdv(), net, x), -1)
     torch.testing.assert_close(benchmark.nested_gradient_kdv(net, x), ours)
+    torch.testing.assert_close(benchmark.reversed_gradient_kdv(net, x), ours)
 
 
 def test_the_peer_of_the_biharmonic_operator_estimates_the_same():

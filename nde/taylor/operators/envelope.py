@@ -63,17 +63,6 @@ class Envelope(NamedTuple):
         direction = masked(self.direction)
         return (2.0 * self.slope) * (direction if push is None else push(direction))
 
-    def absorbed(self, seed: Tensor, cross: Tensor, drift: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """Return directions ``sqrt(w) v`` and the seed ``2 grad w + w drift``, by which ``w`` is part of the one sum.
-
-        It saves the vector of its own that the cross term has otherwise. None where the envelope is negative somewhere
-        or has a gradient, which the root does not have at 0.
-        """
-        if self.value.requires_grad or bool((self.value < 0).any()):
-            return None
-        value = self.value.unsqueeze(-1)
-        return seed * value.sqrt(), cross if drift is None else cross + value * drift
-
     def applied(self, parts: Any, primal: Any, cross: Any, drift: Tensor | None, fraction: float) -> Estimate:
         """Return the operator on ``w f`` from that on ``f``, ``f``, and ``2 grad w . grad f``."""
         trailing = primal.ndim - self.value.ndim
@@ -81,9 +70,7 @@ class Envelope(NamedTuple):
         outer = torch.as_tensor(self.laplacian, dtype=primal.dtype, device=primal.device).expand(self.value.shape)
         if drift is not None:
             outer = outer + self.slope * (drift * self.direction).sum(-1)
-        if cross is not None:  # else it is in the parts, as is the value
-            parts = parts * value + cross
-        return Estimate(parts + primal * _aligned(outer, trailing), primal * value, fraction)
+        return Estimate(parts * value + (cross + primal * _aligned(outer, trailing)), primal * value, fraction)
 
 
 def _aligned(values: Tensor, trailing: int) -> Tensor:

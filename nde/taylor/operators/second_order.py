@@ -73,12 +73,6 @@ def laplacian(
         drift_behind = None if drift is None else compressed.push(drift)
         cross = None if envelope is None else envelope.cross_seed(frame.masked, compressed.push)
         seed = behind.seed(draw, compressed.z)
-        absorbed = None
-        if envelope is not None and cross is not None:
-            absorbed = envelope.absorbed(seed, cross, drift_behind)
-        if absorbed is not None:
-            seed, drift_behind = absorbed
-            cross = None
         pushed = push_traces(compressed.rest, compressed.z, seed, draw, 1.0, drift_behind, cross)
     else:
         draw = _draw(mode, frame.columns, samples, groups, x, generator)
