@@ -84,7 +84,8 @@ class OneHotCoefficient:
         """Return the product with the transposed weight ``(out, width)``: a gather of its columns."""
         if weight.ndim == 1:
             return self.values * weight[self.indices].reshape(-1, *[1] * (self.values.ndim - 1))
-        rows = weight.index_select(1, self.indices).mT
+        # contiguous, or every product with the primal would inherit the transposed strides and be copied later
+        rows = weight.index_select(1, self.indices).mT.contiguous()
         return self.values.unsqueeze(-1) * self._axis_of_directions(rows, weight.shape[0])
 
     def sum(self, dim: Any, keepdim: bool = False) -> Any:
