@@ -56,8 +56,9 @@ bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.brownian $(ARGS)
 
-bench-taylor: $(STAMP) ## Measure Laplacian training steps by Taylor mode against nested differentiation
+bench-taylor: $(STAMP) ## Measure Taylor mode and differential operators against nested differentiation
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.taylor $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.taylor_operators biharmonic equations dimensions costs variances
 
 docs: $(STAMP) ## Build the documentation into site/
 	$(RUN) -m mkdocs build --strict
