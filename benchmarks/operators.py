@@ -143,9 +143,7 @@ def points(repetitions: int) -> None:
         forward.append(time.process_time() - start)
         out.square().mean().backward()
         both.append(time.process_time() - start)
-    print(
-        f"\n{count} scattered points, about 20 neighbours, CPU seconds: set-up {whole:.2f} (weights {weights:.2f});"
-    )
+    print(f"\n{count} scattered points, about 20 neighbours, CPU seconds: set-up {whole:.2f} (weights {weights:.2f});")
     print(f"16 channels, batch 8: forward {min(forward[1:]):.3f}, forward + backward {min(both[1:]):.3f}")
 
 

@@ -40,7 +40,9 @@ _ROWS = (
 _SIZES = ((4, 32, 128), (32, 64, 512))  # entries, hidden units, batch
 
 
-class _Equation(torch.nn.Module):
+class Equation(torch.nn.Module):
+    """An equation whose drift and diffusion are two networks, in the form that torchsde takes."""
+
     noise_type = "diagonal"
 
     def __init__(self, size: int, hidden: int) -> None:
@@ -62,7 +64,7 @@ class _Equation(torch.nn.Module):
         return value
 
 
-def _medians(entrants: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
+def medians(entrants: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in entrants}
     for _ in range(turns + 1):
         for name, entrant in entrants.items():
@@ -75,7 +77,7 @@ def _medians(entrants: dict[str, Callable[[], Any]], turns: int) -> dict[str, fl
 def measure(row: _Row, size: int, hidden: int, batch: int, steps: int, training: bool, turns: int) -> dict[str, Any]:
     """Measure one method at one size."""
     torch.manual_seed(0)
-    equation = _Equation(size, hidden)
+    equation = Equation(size, hidden)
     equation.sde_type = row.calculus
     y0 = torch.full((batch, size), 0.1)
     ts = torch.tensor([0.0, 1.0])
@@ -101,7 +103,7 @@ def measure(row: _Row, size: int, hidden: int, batch: int, steps: int, training:
                 done(function(time_zero, y0))
 
     with torch.set_grad_enabled(training):
-        seconds = _medians({"nde": ours, "torchsde": theirs, "floor": floor}, turns)
+        seconds = medians({"nde": ours, "torchsde": theirs, "floor": floor}, turns)
     return {
         "method": row.method,
         "size": size,

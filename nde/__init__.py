@@ -1,7 +1,7 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
-from types import ModuleType
-from typing import TYPE_CHECKING
+import importlib
+from typing import Any
 
 from nde import controls, regularize
 from nde.models import (
@@ -39,9 +39,6 @@ from nde.solvers import (
 )
 from nde.solvers.brownian import BrownianPath
 
-if TYPE_CHECKING:
-    from nde import operators
-
 __all__ = [
     "BrownianPath",
     "ContinuousFlow",
@@ -76,13 +73,11 @@ __all__ = [
     "solve_langevin",
     "solve_ode",
     "solve_sde",
+    "taylor",
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import `nde.operators` when it is first asked for: most users of the solvers never do."""
-    if name == "operators":
-        from importlib import import_module
-
-        return import_module("nde.operators")
+def __getattr__(name: str) -> Any:
+    if name in ("operators", "taylor"):  # they stand alone, and are imported where they are used
+        return importlib.import_module(f"nde.{name}")
     raise AttributeError(f"module 'nde' has no attribute {name!r}")

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.augmented import augmented_change
+from nde.solvers.brownian import BrownianIncrement
 from nde.solvers.sde.derivatives import derivative_along
-from nde.solvers.sde.field import Increment, Scalar, SDEField
+from nde.solvers.sde.field import Scalar, SDEField
 from nde.solvers.structure import StateStructure
 
 __all__ = ["AugmentedSDEField", "check_noise", "ito_correction"]
@@ -79,7 +80,7 @@ class AugmentedSDEField(SDEField):
         self._last = t, y, found
         return found
 
-    def increment(self, t: Scalar, h: Scalar) -> Increment:
+    def increment(self, t: Scalar, h: Scalar) -> BrownianIncrement:
         """See `SDEField.increment`; in the shape of the equation's own noise."""
         return self._own.increment(t, h)
 

@@ -25,14 +25,21 @@ __all__ = ["DirectAdjoint"]
 
 @dataclass(frozen=True)
 class DirectAdjoint(Adjoint):
-    """Backpropagation through the solver's own operations."""
+    """Backpropagation through the solver's own operations.
+
+    Args:
+        tape_memory: Bytes that the tape of all steps may hold, where their number is known before the solve, which
+            raises TapeTooLargeError otherwise; None for any.
+    """
+
+    tape_memory: int | None = None
 
     def solve(self, problem: Problem) -> Solution:
         """Solve on the tape, if the caller has one."""
         on_tape = torch.is_grad_enabled() or transforms_active()
         differentiates_times = on_tape and may_move(problem.ts)
         axis = TimeAxis(problem.times, problem.ts if differentiates_times else None)
-        outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False)
+        outputs, record = make_record(problem, axis, on_tape=on_tape, keep_states=False, tape_memory=self.tape_memory)
         stats = Stats(problem.field.evaluations, record.progress.accepted, record.progress.rejected)
         return make_solution(problem, outputs, record, stats, record.carry1)
 

@@ -6,9 +6,9 @@ direct adjoint: the two agree to rounding.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from nde.adjoint.recorded import (
     walk_back,
 )
 from nde.adjoint.rows import solve_rows_discretely
+from nde.solvers.march import known_steps
 from nde.solvers.method import Reversal, StepCotangents, TimeCotangents
 from nde.solvers.problem import Problem
 from nde.solvers.record import SolveOutputs, borrowed_workspace, make_record, make_solution
@@ -36,7 +37,7 @@ from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.solution import RowSolution
 from nde.solvers.solution import Solution, Stats
 from nde.solvers.step_tapes import StepGraph, TapingMethod
-from nde.solvers.tape import StepTape, TapingField
+from nde.solvers.tape import StepTape, TapeTooLargeError, TapingField
 from nde.solvers.time_axis import TimeAxis
 from nde.solvers.transforms import transforms_active
 
@@ -81,15 +82,24 @@ class DiscreteAdjoint(Adjoint):
             return DirectAdjoint().solve(problem)
         captured = captured_tensors(problem.field.functions, problem.field.args)
         targets, through = gradient_targets(captured)
-        guarded = dataclasses.replace(problem, field=checked(problem.field, targets, "discrete"))
+        guarded = replace(problem, field=checked(problem.field, targets, "discrete"))
         if not (targets or problem.y0.requires_grad or problem.ts.requires_grad):
             with torch.no_grad():
                 return DirectAdjoint().solve(guarded)
-        replay = _Replay(guarded, len(targets), through, tape_memory=self.tape_memory)
+        if self._may_keep_all(problem):
+            with suppress(TapeTooLargeError):
+                return DirectAdjoint(self.tape_memory).solve(guarded)
+            guarded = replace(problem, field=checked(problem.field, targets, "discrete"))
+        call = _Replay(guarded, len(targets), through, tape_memory=self.tape_memory)
         # captured tensors that gradients pass through are inputs too, so that their own graph is used after this node
         passed = [tensor for tensor in captured if through and tensor.grad_fn is not None]
-        outputs = SolveOutputs(*_JoinToTape.apply(replay, problem.y0, problem.ts, *targets, *passed))
-        return make_solution(problem, outputs, replay.record, replay.stats)
+        outputs = SolveOutputs(*_JoinToTape.apply(call, problem.y0, problem.ts, *targets, *passed))
+        return make_solution(problem, outputs, call.record, call.stats)
+
+    def _may_keep_all(self, problem: Problem) -> bool:
+        """Return whether one tape of the whole may do: its parts cost more to join than it costs to keep."""
+        steps_are_taped = problem.method.keeps_step_tapes and not (problem.ts.requires_grad or problem.field.selective)
+        return self.tape_memory > 0 and steps_are_taped and known_steps(problem) is not None
 
     def solve_rows(self, problem: RowProblem, dense: bool) -> RowSolution:
         """See `Adjoint.solve_rows`; every iteration is replayed, as with ``tape_memory=0``."""
@@ -106,7 +116,7 @@ class _JoinToTape(torch.autograd.Function):
             taping = field = TapingField(field, captured, ts.requires_grad, replay.tape_memory)
         elif method.keeps_step_tapes and not ts.requires_grad:
             taping = method = TapingMethod(method, captured, replay.tape_memory)
-        taped = dataclasses.replace(problem, field=field, method=method)
+        taped = replace(problem, field=field, method=method)
         outputs, record = make_record(taped, TimeAxis(problem.times, None), on_tape=False, keep_states=True)
         replay.record = record
         replay.tapes = {} if taping is None else taping.tapes(outputs.y1)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nde.solvers.brownian import BrownianIncrement
 from nde.solvers.sde.field import Path
 
 __all__ = ["PaddedPath", "stable_division"]
-
-
-class _Increment(NamedTuple):
-    w: Tensor
-    h: Tensor | None
-    k: Tensor | None
 
 
 class PaddedPath:
@@ -30,11 +25,12 @@ class PaddedPath:
         self._path = path
         self._entries = entries
 
-    def __call__(self, s: float, t: float) -> _Increment:
+    def __call__(self, s: float, t: float) -> BrownianIncrement:
         """Return what happens from ``s`` to ``t``, each part of shape ``(size + entries,)``."""
         found = self._path(s, t)
         areas = (getattr(found, name, None) for name in ("h", "k"))
-        return _Increment(self._padded(found.w), *(None if area is None else self._padded(area) for area in areas))
+        padded = (None if area is None else self._padded(area) for area in areas)
+        return BrownianIncrement(self._padded(found.w), *padded)
 
     def __getattr__(self, name: str) -> Any:
         # span, device and areas are those of the path; its shape is not

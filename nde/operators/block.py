@@ -61,9 +61,9 @@ class OperatorBlock(OperatorLayer):
     def evaluate(self, x: Tensor, grid: Grid) -> Tensor:
         """See `OperatorLayer.evaluate`."""
         first, *others = self.branches
-        total = first.evaluate(x, grid)
+        total = first(x, grid)
         for branch in others:
-            total = total + branch.evaluate(x, grid)
+            total = total + branch(x, grid)
         if self.activation is not None:
             total = self.activation(total)
         return total + x if self.residual else total

@@ -105,10 +105,10 @@ class NeuralOperator(OperatorLayer):
         batch, shape = x.shape[: -axes - 1], x.shape[-axes:]
         fields = x.reshape(-1, self.in_channels, *shape)
         parts = [fields, *self._embedding(fields, where, time)]
-        hidden = self.lifting.evaluate(torch.cat(parts, 1) if len(parts) > 1 else fields, where)
+        hidden = self.lifting(torch.cat(parts, 1) if len(parts) > 1 else fields, where)
         for block in self.blocks:
-            hidden = block.evaluate(hidden, where)
-        result = self.projection.evaluate(hidden, where)
+            hidden = block(hidden, where)
+        result = self.projection(hidden, where)
         return result.reshape(*batch, self.out_channels, *shape)
 
     def _read(self, inputs: tuple[Any, ...], grid: Grid | None) -> tuple[Tensor | None, Any, Grid]:

@@ -45,10 +45,20 @@ class Controller(ABC):
     Attributes:
         adaptive: Whether it reads the error estimate, so that the method must have one.
         stretch: A step that would end this fraction of itself before a landing time is lengthened to reach it.
+        foreseen: Whether all steps follow from `first_step` and the landing times, every one of them accepted, so that
+            nobody need ask. A subclass with a `begin` of its own says so itself, or is asked.
+        accepts_all: Whether it accepts steps that are not finite, too.
     """
 
     adaptive: bool
     stretch: float
+    foreseen = False
+    accepts_all = False
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "begin" in vars(cls) and "foreseen" not in vars(cls):
+            cls.foreseen = False
 
     @abstractmethod
     def begin(self, error_order: float) -> ControllerState:
@@ -192,6 +202,7 @@ class FixedStep(Controller):
     size: float
 
     adaptive = False
+    foreseen = True
     stretch = 1e-3  # sums of many steps, and times in float32, are off by rounding: no step is worth that
 
     def __post_init__(self) -> None:
@@ -223,6 +234,7 @@ class StepTo(Controller):
     times: tuple[float, ...] | None = None
 
     adaptive = False
+    foreseen = True
     stretch = 0.0
 
     def __post_init__(self) -> None:

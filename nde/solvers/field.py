@@ -30,9 +30,13 @@ class VectorField:
     Attributes:
         evaluations: Number of calls so far.
         name: What the function is called in messages.
+        keeps_tapes: Whether `take` and `keep` must be called around every step.
+        selective: Whether gradients of some of the tensors that it depends on are not wanted.
     """
 
     name = "field"
+    keeps_tapes = False
+    selective = False
 
     def __init__(self, function: Callable[..., Any], structure: StateStructure, args: tuple[Any, ...] = ()) -> None:
         self.function = function
@@ -117,9 +121,11 @@ class VectorField:
         if isinstance(t, Tensor):
             time = t.to(dtype=self._time_dtype, device=self._device)
         else:
-            time = torch.full((), t, dtype=self._time_dtype, device=self._device)
+            time = torch.scalar_tensor(t, dtype=self._time_dtype, device=self._device)
         shape = self._shape
-        return time, self.structure.unflatten(y) if shape is None else y.view(shape)
+        if shape is None:
+            return time, self.structure.unflatten(y)
+        return time, y.view(*shape) if shape else y.view(shape)  # a tuple is slower to read
 
 
 class Keeper:

@@ -160,6 +160,8 @@ class Method(ABC):
         uses_tapes: Whether its reverser can use the tapes of evaluations that the forward pass kept.
         keeps_step_tapes: Whether the tapes of whole steps serve instead; for methods without a reverser whose carry is
             None or not a function of the state.
+        judged_later: Whether the estimates of a step, one error vector and at most a `Quotient`, outlive it, because
+            `workspace` returns None.
         rows: Whether `step` and `interpolate` also take one row per sample: ``y`` of shape ``(n, m)``, times, sizes and
             thetas of shape ``(n, 1)``.
         source: Where it was published.
@@ -175,8 +177,14 @@ class Method(ABC):
     reversible: bool = False
     uses_tapes: bool = False
     keeps_step_tapes: bool = False
+    judged_later: bool = False
     rows: bool = False
     source: str = ""
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a recorded step can be taken again with a carry that `start` makes of its state."""
+        return self.carry_is_function_of_state
 
     @abstractmethod
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:

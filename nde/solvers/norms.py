@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +111,26 @@ class ErrorNorm:
             floor = torch.dot(reference, reference) * (_NOISE * facts.eps) ** 2 + _NOTHING * facts.tiny
         top = torch.dot(upper, upper) + facts.tiny
         return (top / torch.maximum(torch.dot(lower, lower), floor)).sqrt()
+
+    def ratios(self, errors: Tensor, states: Tensor) -> Tensor:
+        """Return what `ratio` does for many steps that follow one another, of one embedded difference each.
+
+        Args:
+            errors: Embedded differences, shape ``(steps, size)``; overwritten where nothing is recorded.
+            states: States at all ends, shape ``(steps + 1, size)``; likewise.
+        """
+        if errors.requires_grad or states.requires_grad:
+            squares = (errors / ErrorNorm.scale(self, states[:-1], states[1:])).square().sum(1)
+        else:
+            sizes = states.abs_()
+            errors.div_(torch.maximum(sizes[:-1], sizes[1:]).mul_(self.rtol).add_(self.atol))
+            squares = torch.linalg.vector_norm(errors, dim=1).square()
+        return (squares / self.structure.entries + _FLOOR).sqrt()
+
+    def quotients(self, quotients: Sequence[Quotient | Tensor], references: Tensor) -> Tensor:
+        """Return what `quotient` does for many steps; references of shape ``(steps, size)``."""
+        rows = zip(quotients, references.unbind(0), strict=True)
+        return torch.stack([self.quotient(each, row) if isinstance(each, Quotient) else each for each, row in rows])
 
     def measure(
         self, y0: Tensor, y1: Tensor, errors: Tensor | None, stiffness: Quotient | Tensor | None
@@ -248,24 +268,29 @@ class ScratchNorm(ErrorNorm):
         """See `ErrorNorm.pull_ratio`; the results lie in scratch memory and in that of ``errors``."""
         if self.structure.has_complex:
             return ErrorNorm(self.structure, self.rtol, self.atol).pull_ratio(errors, y0, y1, cotangent)
-        scale, quotient, (at_scale, other) = self.scale(y0, y1), self._second, self._more
-        rows = errors.unbind(0)
-        squares = [float(self._mean_square(torch.div(row, scale, out=quotient))) for row in rows]
+        scale, quotient, (at_scale, which) = self.scale(y0, y1), self._second, self._more
+        # the larger of both states made the scale: 1 where that is the first one, -1 where the second; its sizes
+        # are still where the scale was made
+        torch.abs(y0, out=which).sub_(quotient).sign_()
+        rows, inverse = errors.unbind(0), scale.reciprocal_()
+        squares = [float(self._mean_square(torch.mul(row, inverse, out=quotient))) for row in rows]
         # d ratio / d (mean square of a row), times the derivative of a mean square by the quotients but for these
         if len(squares) == 1:
             slopes = [0.5 / math.sqrt(squares[0] + _FLOOR)]
         else:
             folded = squares[0] + 0.01 * squares[1] + _FLOOR
             slopes = [folded**-0.5 - 0.5 * squares[0] * folded**-1.5, -0.005 * squares[0] * folded**-1.5]
-        at_scale.zero_()
-        for row, slope in zip(rows, slopes, strict=True):
-            torch.div(row, scale, out=quotient)
-            torch.div(quotient, scale, out=row).mul_(2 * slope * cotangent / self.structure.entries)
-            at_scale.addcmul_(quotient, row, value=-1)
-        at_scale.mul_(self.rtol)
-        # the larger of both states made the scale; where they are equal, each did by half
-        share, work = quotient, other
-        torch.abs(y0, out=share).sub_(torch.abs(y1, out=work)).sign_().add_(1).mul_(0.5)
-        torch.mul(share, at_scale, out=scale)
-        at_scale.sub_(scale)
-        return errors, scale.mul_(torch.sign(y0, out=work)), at_scale.mul_(torch.sign(y1, out=work))
+        for index, (row, slope) in enumerate(zip(rows, slopes, strict=True)):
+            if len(rows) > 1:
+                torch.mul(row, inverse, out=quotient)
+            torch.mul(quotient, inverse, out=row).mul_(2 * slope * cotangent / self.structure.entries)
+            if index:
+                at_scale.addcmul_(quotient, row)
+            else:
+                torch.mul(quotient, row, out=at_scale)
+        # half to each state, and that of the smaller one to the larger
+        at_scale.mul_(self.rtol).mul_(-0.5)
+        which.mul_(at_scale)
+        at_y0 = torch.add(at_scale, which, out=scale)
+        at_y1 = at_scale.sub_(which)
+        return errors, at_y0.mul_(torch.sign(y0, out=which)), at_y1.mul_(torch.sign(y1, out=which))

@@ -13,7 +13,7 @@ from nde.solvers.problem import Problem
 from nde.solvers.time_axis import TimeAxis
 from nde.solvers.transforms import may_move
 
-__all__ = ["OutputRows", "StepOutputs"]
+__all__ = ["NO_OUTPUTS", "OutputRows", "RecordedStep", "StepOutputs"]
 
 
 @dataclass(slots=True)
@@ -30,6 +30,23 @@ class StepOutputs:
     first: int
     thetas: tuple[Any, ...]  # host floats, or 0-d tensors where output times are differentiated
     at_end: int | None
+
+
+NO_OUTPUTS = StepOutputs(0, (), None)
+
+
+@dataclass(slots=True)
+class RecordedStep:
+    """An accepted step: all that is needed to take it again. See `nde.solvers.loop.AcceptedStep`."""
+
+    t: float
+    t1: float
+    h: float
+    start: int | None
+    end: int | None
+    outputs: StepOutputs
+    y: Tensor | None
+    carry: Any
 
 
 class OutputRows:
@@ -51,6 +68,8 @@ class OutputRows:
         """Compute the rows for the inner output times in a step."""
         times, first, end = self.problem.times, self._next, step.t1
         last = len(times) - 1
+        if first == last:
+            return NO_OUTPUTS
         index = first
         while index < last and (times[index] - end) * self._direction < 0:
             index += 1

@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from nde.solvers.collector import Collector, SolveOutputs
 from nde.solvers.loop import AcceptedStep, Progress, accepted_steps
+from nde.solvers.march import known_steps, march
 from nde.solvers.norms import ErrorNorm, ScratchNorm
-from nde.solvers.outputs import OutputRows, StepOutputs
+from nde.solvers.outputs import RecordedStep
 from nde.solvers.problem import Problem
 from nde.solvers.retake import StepRetaker
 from nde.solvers.scratch import borrowed
@@ -21,45 +20,6 @@ from nde.solvers.solution import Solution, Stats, Steps
 from nde.solvers.time_axis import TimeAxis
 
 __all__ = ["Record", "RecordedStep", "SolveOutputs", "make_record", "make_solution", "retrace"]
-
-
-@dataclass(slots=True)
-class RecordedStep:
-    """An accepted step: all that is needed to take it again. See `nde.solvers.loop.AcceptedStep`."""
-
-    t: float
-    t1: float
-    h: float
-    start: int | None
-    end: int | None
-    outputs: StepOutputs
-    y: Tensor | None
-    carry: Any
-
-
-@dataclass(frozen=True)
-class SolveOutputs:
-    """The differentiable outputs of a solve, flat.
-
-    Attributes:
-        inner: States at the output times but the first and the last, shape ``(T - 2, size)``.
-        y1: State that was reached, shape ``(size,)``.
-        error: Scaled error norms, shape ``(n_accepted,)``; None if the method has none.
-        stiffness: Stiffness estimates, likewise.
-        local_error: Error vectors, shape ``(n_accepted, size)``; None unless kept.
-        states: States at the ends of the steps, likewise.
-    """
-
-    inner: Tensor
-    y1: Tensor
-    error: Tensor | None
-    stiffness: Tensor | None
-    local_error: Tensor | None
-    states: Tensor | None = None
-
-    def all(self) -> tuple[Tensor | None, ...]:
-        """Return the outputs in the order of the attributes."""
-        return self.inner, self.y1, self.error, self.stiffness, self.local_error, self.states
 
 
 @dataclass(frozen=True)
@@ -77,62 +37,6 @@ class Record:
     carry1: Any = None
 
 
-class _Collector:
-    """Keeps the outputs of steps as they arrive."""
-
-    def __init__(self, problem: Problem, axis: TimeAxis, norm: ErrorNorm) -> None:
-        self.problem = problem
-        self.norm = norm
-        self.rows = OutputRows(problem, axis)
-        self.y1 = problem.y0
-        self.carry1: Any = None
-        self.ratios: list[Tensor | float] = []
-        self.stiffness: list[Tensor | float] = []
-        self.local_errors: list[Tensor] = []
-        self.states: list[Tensor] = []
-
-    def read(self, step: AcceptedStep) -> StepOutputs:
-        result, measured = step.result, step.measured
-        if measured.ratio is not None:
-            self.ratios.append(measured.ratio)
-        if measured.stiffness is not None:
-            self.stiffness.append(measured.stiffness)
-        if self.problem.keep_local_errors and result.errors is not None:
-            # a copy, because the step's own may lie in scratch memory
-            self.local_errors.append(self.norm.local_error(result.errors, step.y, result.y1).clone())
-        self.y1 = result.y1
-        if self.problem.keep_states:
-            self.states.append(result.y1)
-        if self.problem.method.reversible:
-            self.carry1 = result.carry
-        return self.rows.read(step)
-
-    def outputs(self) -> SolveOutputs:
-        problem, method, y0 = self.problem, self.problem.method, self.problem.y0
-        local_error: Tensor | None = None
-        if problem.keep_local_errors and method.error_order is not None:
-            local_error = _rows(self.local_errors, y0)
-        return SolveOutputs(
-            inner=self.rows.result(),
-            y1=self.y1,
-            error=_vector(self.ratios, y0) if method.error_order is not None else None,
-            stiffness=_vector(self.stiffness, y0) if method.has_stiffness else None,
-            local_error=local_error,
-            states=_rows(self.states, y0) if problem.keep_states else None,
-        )
-
-
-def _rows(rows: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Return flat states as the rows of a matrix."""
-    return torch.stack(list(rows)) if rows else like.new_empty(0, like.shape[0])
-
-
-def _vector(values: Sequence[Tensor | float], like: Tensor) -> Tensor:
-    """Return numbers from the host, or 0-d tensors on the tape, as one vector."""
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    return torch.stack(tensors) if tensors else like.new_tensor(values)
-
-
 def borrowed_workspace(problem: Problem) -> AbstractContextManager[Any]:
     """Lend the method's workspace for a problem."""
     structure, method = problem.structure, problem.method
@@ -140,7 +44,9 @@ def borrowed_workspace(problem: Problem) -> AbstractContextManager[Any]:
     return borrowed(key, lambda: method.workspace(problem.y0), problem.y0.device)
 
 
-def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool) -> tuple[SolveOutputs, Record]:
+def make_record(
+    problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bool, tape_memory: int | None = None
+) -> tuple[SolveOutputs, Record]:
     """Solve a problem in the caller's autograd mode.
 
     Args:
@@ -148,10 +54,14 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
         axis: Time axis; it hands out tensors where times are differentiated on the tape.
         on_tape: Whether the steps must be recorded by autograd; otherwise they work in scratch memory.
         keep_states: Whether each step's state is kept, to take the step again.
+        tape_memory: Bytes that the tape of all steps may hold, where their number is known; None for any.
+
+    Raises:
+        TapeTooLargeError: The tape would hold more.
     """
     structure, y0 = problem.structure, problem.y0
     if on_tape:
-        return _run(problem, axis, problem.error_norm(), None, keep_states)
+        return _run(problem, axis, problem.error_norm(), None, keep_states, tape_memory)
     if problem.norm is not None:
         with borrowed_workspace(problem) as workspace:
             return _run(problem, axis, problem.error_norm(), workspace, keep_states)
@@ -165,9 +75,20 @@ def make_record(problem: Problem, axis: TimeAxis, on_tape: bool, keep_states: bo
 
 
 def _run(
-    problem: Problem, axis: TimeAxis, norm: ErrorNorm, workspace: Any, keep_states: bool
+    problem: Problem,
+    axis: TimeAxis,
+    norm: ErrorNorm,
+    workspace: Any,
+    keep_states: bool,
+    tape_memory: int | None = None,
 ) -> tuple[SolveOutputs, Record]:
-    progress, collector = Progress(), _Collector(problem, axis, norm)
+    known = known_steps(problem) if axis.ts is None else None
+    if known is not None:
+        collector = Collector(problem, axis, norm)
+        most = None if tape_memory is None else tape_memory // max(len(known), 1)
+        if march(problem, known, collector, workspace, keep_states, most):
+            return collector.outputs(), Record(known, Progress(accepted=len(known)), collector.carry1)
+    progress, collector = Progress(), Collector(problem, axis, norm)
     stores_carry = keep_states and not problem.method.carry_is_function_of_state
     steps = [
         RecordedStep(
@@ -189,7 +110,7 @@ def retrace(problem: Problem, axis: TimeAxis, steps: Sequence[RecordedStep]) -> 
     """Take recorded steps again on the tape and return their outputs, and the last carry where `Record` has it."""
     method, vector_field = problem.method, problem.field
     norm = problem.error_norm()
-    collector = _Collector(problem, axis, norm)
+    collector = Collector(problem, axis, norm)
     y, carry = problem.y0, problem.carry0
     for step in steps:
         t, h = axis.time(step.t, step.start), axis.size(step.t, step.start, step.t1, step.end)

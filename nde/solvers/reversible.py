@@ -34,6 +34,7 @@ class ReversiblePair(Method):
     """
 
     carry_is_function_of_state = False
+    judged_later = True
     reversible = True
 
     @abstractmethod
@@ -57,21 +58,20 @@ class ReversiblePair(Method):
         """Take one step."""
         z, *values = carry
         change = self.change(field, t, h)
-        first = 0.5 * change(values)
-        middle = y + first
-        z1 = 2 * middle - z
-        carry1 = self.start(field, t + h, z1)
-        second = 0.5 * change(carry1[1:])
-        error = second - first
-        return StepResult(middle + second, carry1, error.unsqueeze(0), None, error)
+        first = change(values)
+        middle = torch.add(y, first, alpha=0.5)
+        carry1 = self.start(field, t + h, torch.lerp(z, middle, 2.0))
+        second = change(carry1[1:])
+        error = torch.sub(second, first).mul_(0.5)
+        return StepResult(torch.add(middle, second, alpha=0.5), carry1, error.unsqueeze(0), None, error)
 
     def undo(self, field: VectorField, t: Scalar, h: Scalar, y1: Tensor, carry1: Any) -> tuple[Tensor, Any]:
         """See `Method.undo`."""
         z1, *values1 = carry1
         change = self.change(field, t, h)
-        middle = y1 - 0.5 * change(values1)
-        carry = self.start(field, t, 2 * middle - z1)
-        return middle - 0.5 * change(carry[1:]), carry
+        middle = torch.sub(y1, change(values1), alpha=0.5)
+        carry = self.start(field, t, torch.lerp(z1, middle, 2.0))
+        return torch.sub(middle, change(carry[1:]), alpha=0.5), carry
 
     def undoer(
         self,

@@ -17,7 +17,7 @@ from torch import Tensor
 from nde.solvers.field import VectorField
 from nde.solvers.transforms import unwrapped
 
-__all__ = ["Evaluation", "StepTape", "TapingField", "evaluate", "measured"]
+__all__ = ["Evaluation", "StepTape", "TapeTooLargeError", "TapingField", "evaluate", "is_parameter", "measured"]
 
 _Value = TypeVar("_Value")
 _UNKNOWN = 2**62
@@ -72,6 +72,8 @@ class TapingField(VectorField):
         memory: Bytes that the states of all steps and the kept tapes may use together: a record that is long
             without them leaves little to tapes.
     """
+
+    keeps_tapes = True
 
     def __init__(self, field: VectorField, captured: Sequence[Tensor], with_times: bool, memory: int) -> None:
         super().__init__(field.function, field.structure, field.args)
@@ -132,10 +134,23 @@ class TapingField(VectorField):
         return tapes
 
 
+def is_parameter(tensor: Tensor) -> bool:
+    """Return whether a tensor is a leaf that gradients are wanted for, or a view of one: no tape owns its memory."""
+    owner = tensor if tensor._base is None else tensor._base
+    return owner.is_leaf and owner.requires_grad
+
+
+class TapeTooLargeError(Exception):
+    """The tape of a whole solve would hold more than it may; its steps must be replayed."""
+
+
 def measured(
-    make: Callable[[], _Value], holds: Callable[[_Value], Iterable[Tensor]], captured: Sequence[Tensor]
+    make: Callable[[], _Value],
+    holds: Callable[[_Value], Iterable[Tensor]],
+    captured: Sequence[Tensor],
+    spare: Callable[[Tensor], bool] = lambda tensor: False,
 ) -> tuple[_Value, int]:
-    """Return what is made, and the bytes that its tape holds besides captured tensors.
+    """Return what is made, and the bytes that its tape holds besides captured tensors and those to ``spare``.
 
     Where these cannot be measured, they count as more than there is room for, so that no tape is kept.
     """
@@ -146,6 +161,8 @@ def measured(
         # where the field calls torch.func.jvp, wrappers and zeros have no memory of their own
         held = unwrapped(tensor)
         if held._is_zerotensor():
+            return tensor
+        if spare(tensor):
             return tensor
         storage = held.untyped_storage()
         if storage.data_ptr() not in known:

@@ -101,7 +101,8 @@ def sdeint_adjoint(
         adjoint = ReversibleAdjoint()
     elif adjoint_method in _CONTINUOUS and extra_solver_state is None:
         adjoint = _continuous(adjoint_method, adjoint_adaptive, dt, dt_min, adjoint_rtol, adjoint_atol)
-    ys, extras = integrate(contract, Settings(dt, adaptive, rtol, atol, dt_min), extra_solver_state, adjoint, targets)
+    settings, selective = Settings(dt, adaptive, rtol, atol, dt_min), adjoint_params is not None
+    ys, extras = integrate(contract, settings, extra_solver_state, adjoint, targets, selective)
     if targets and ys.requires_grad:
         ys = _WithZeros.apply(ys, *targets)
     return parse_return(ys, extras, extra, logqp)

@@ -39,6 +39,7 @@ class EquationField(SDEField):
         products: Whether the method asks for products of the diffusion alone.
         together: Whether the method asks for drift and diffusion at the same states.
         targets: Tensors that receive gradients from an adjoint, instead of all that the functions capture.
+        selective: Whether others must not, which a tape of the whole solve would reach, too.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class EquationField(SDEField):
         products: bool,
         together: bool,
         targets: Sequence[Tensor] = (),
+        selective: bool = False,
     ) -> None:
         super().__init__(self._drift, self._diffusion, structure, (), equation.noise_type, path, channels)
         self.equation = equation
         self.products = products
         self.together = together
         self.targets = tuple(targets)
+        self.selective = selective
         # beside a product, the drift must come alone: what else came with it would be evaluated in vain
         self._product: Any = equation.g_prod if products and equation.f is not None else None
         self._both = equation.f_and_g if together and self._product is None else None
@@ -75,7 +78,14 @@ class EquationField(SDEField):
     def fresh(self) -> EquationField:
         """See `VectorField.fresh`."""
         return EquationField(
-            self.equation, self.structure, self.path, self.channels, self.products, self.together, self.targets
+            self.equation,
+            self.structure,
+            self.path,
+            self.channels,
+            self.products,
+            self.together,
+            self.targets,
+            self.selective,
         )
 
     def source(self, method: Any, t: float, h: float, y: Tensor, carry: Any) -> str | None:

@@ -49,6 +49,7 @@ def integrate(
     extra_solver_state: Sequence[Tensor] | None,
     adjoint: Adjoint,
     targets: Sequence[Tensor] = (),
+    selective: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Solve, and return the states at the output times, ``(T, batch, d)``, and what the method carries at the end.
 
@@ -58,6 +59,7 @@ def integrate(
         extra_solver_state: What the method carries at the beginning; None for its own choice.
         adjoint: Where gradients come from.
         targets: Tensors that receive gradients, where the adjoint needs to know them.
+        selective: Whether no others may.
 
     Raises:
         LegacySolverError: An adaptive solve met values that are not finite, or an error that no step satisfies.
@@ -88,6 +90,7 @@ def integrate(
         legacy.products,
         legacy.together,
         targets,
+        selective,
     )
     if len(times) == 1:
         last = method.start(field, times[0], y0.reshape(-1)) if reversible and carry0 is None else carry0
@@ -135,7 +138,7 @@ def _path(contract: Contract, area: str, structure: StateStructure, grid: list[f
     }
     if grid is None:
         return BrownianWalk(t0, t1, shape, **common)
-    return BrownianPath(t0, t1, shape, grid=grid if len(grid) > 1 else None, **common)
+    return BrownianPath.of_solve(grid if len(grid) > 1 else [t0, t1], shape, **common)
 
 
 def _first_carry(extra: Sequence[Tensor], noise: str) -> tuple[Tensor, ...]:

@@ -46,6 +46,9 @@ def step_times(ts: Tensor, dt: float) -> list[float]:
 class FixedTimes(StepTo):
     """Steps between given times, each accepted as it is: what is not finite is handed on, as torchsde does."""
 
+    foreseen = True
+    accepts_all = True
+
     def begin(self, error_order: float) -> ControllerState:
         """See `Controller.begin`."""
         return _Accepting()

@@ -6,6 +6,7 @@ logarithm of the number of cells once the blocks exist. The path asks it; trees 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 
 import numpy as np
@@ -16,7 +17,7 @@ from nde.solvers.brownian.chen import join, join_weights, root
 from nde.solvers.brownian.keys import cell_keys, node_keys
 from nde.solvers.brownian.normals import Normals
 
-__all__ = ["Cells", "Chunk"]
+__all__ = ["Cells", "Chunk", "HashedCells", "scales_of"]
 
 # normal numbers of a chunk, 4 MiB of float64; smaller ones take their memory from the system again and again
 _CHUNK_NUMBERS = 1 << 19
@@ -64,25 +65,40 @@ class Chunk:
         return tuple(value[index] for value in self._sums[level])
 
 
-class Cells:
-    """Draws the cells of a grid.
+def scales_of(times: np.ndarray, count: int) -> np.ndarray:
+    """Return the standard deviations of the numbers of cells between times, shape ``(count, cells)``."""
+    scales: np.ndarray = np.sqrt(np.array(_VARIANCES[:count])[:, None] * (times[1:] - times[:-1]))
+    return scales
+
+
+class Cells(ABC):
+    """The cells of a grid, drawn when they are asked for.
 
     Args:
         grid: Its times, increasing.
-        key: The path's key.
         count: Numbers of an increment: 1, 2 or 3.
-        normals: Draws the numbers of the rows.
+        at_once: How many cells are drawn at once, about.
     """
 
-    def __init__(self, grid: np.ndarray, key: int, count: int, normals: Normals) -> None:
+    def __init__(self, grid: np.ndarray, count: int, at_once: int) -> None:
         self.grid = grid
         self.count = count
-        self._key = key
-        self._normals = normals
-        per_cell = count * normals.rows * normals.columns
-        self._bits = max((_CHUNK_NUMBERS // max(per_cell, 1)).bit_length() - 1, 0)
+        self._bits = max(at_once.bit_length() - 1, 0)
         self._chunks: OrderedDict[int, Chunk] = OrderedDict()
         self._blocks: OrderedDict[tuple[int, int], tuple[Tensor, ...]] = OrderedDict()
+
+    @abstractmethod
+    def _draw(self, index: int) -> Chunk:
+        """Return a chunk, which is a function of its number."""
+
+    @abstractmethod
+    def cell_rows(self, keys: Tensor, lengths: np.ndarray) -> tuple[Tensor, ...]:
+        """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
+
+    def _edges(self, index: int) -> tuple[int, np.ndarray]:
+        """Return the number of a chunk's first cell and the times between its cells."""
+        first = index << self._bits
+        return first, self.grid[first : first + (1 << self._bits) + 1]
 
     def chunk(self, cell: int) -> Chunk:
         """Return the chunk with a cell in it."""
@@ -99,13 +115,6 @@ class Cells:
         """Return the numbers of one cell, shapes ``(rows, columns)``."""
         chunk = self.chunk(cell)
         return chunk.values[:, cell - chunk.first].unbind(0)
-
-    def cell_rows(self, keys: Tensor, lengths: np.ndarray) -> tuple[Tensor, ...]:
-        """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
-        components = torch.arange(self.count, device=keys.device).unsqueeze(1)
-        scales = torch.from_numpy(np.stack([root(lengths * variance) for variance in _VARIANCES[: self.count]]))
-        drawn = self._normals.draw(node_keys(keys, components), scales.to(self._normals.device, self._normals.dtype))
-        return drawn.unbind(0)
 
     def span(self, first: int, last: int) -> tuple[Tensor, ...]:
         """Return the numbers of the cells from ``first`` up to, without, ``last``."""
@@ -145,13 +154,34 @@ class Cells:
             self._blocks.move_to_end((level, index))
         return block
 
+
+class HashedCells(Cells):
+    """The cells of a grid, whose numbers are functions of the path's key, their cell and their row.
+
+    Args:
+        grid: Its times, increasing.
+        key: The path's key.
+        count: Numbers of an increment: 1, 2 or 3.
+        normals: Draws the numbers of the rows.
+    """
+
+    def __init__(self, grid: np.ndarray, key: int, count: int, normals: Normals) -> None:
+        super().__init__(grid, count, _CHUNK_NUMBERS // max(count * normals.rows * normals.columns, 1))
+        self._key = key
+        self._normals = normals
+
+    def cell_rows(self, keys: Tensor, lengths: np.ndarray) -> tuple[Tensor, ...]:
+        """Return the numbers of one cell per row, given keys and lengths of shape ``(rows,)``."""
+        components = torch.arange(self.count, device=keys.device).unsqueeze(1)
+        scales = torch.from_numpy(np.stack([root(lengths * variance) for variance in _VARIANCES[: self.count]]))
+        drawn = self._normals.draw(node_keys(keys, components), scales.to(self._normals.device, self._normals.dtype))
+        return drawn.unbind(0)
+
     def _draw(self, index: int) -> Chunk:
-        first = index << self._bits
-        times = self.grid[first : first + (1 << self._bits) + 1]
+        first, times = self._edges(index)
         cells, device = times.shape[0] - 1, self._normals.device
         keys = cell_keys(self._key, torch.arange(first, first + cells, device=device))
         components = torch.arange(self.count, device=device).unsqueeze(1)
-        variances = np.array(_VARIANCES[: self.count])[:, None] * (times[1:] - times[:-1])
-        scales = torch.from_numpy(np.sqrt(variances)).to(device=device, dtype=self._normals.dtype)
+        scales = torch.from_numpy(scales_of(times, self.count)).to(device=device, dtype=self._normals.dtype)
         drawn = self._normals.draw(node_keys(keys, components).reshape(-1), scales.reshape(-1))
         return Chunk(first, drawn.unflatten(0, (self.count, cells)), times)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ __all__ = ["COMPONENTS", "BrownianIncrement", "join", "join_weights", "root", "t
 COMPONENTS = {"none": 1, "space-time": 2, "space-time-time": 3, "davie": 2, "foster": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class BrownianIncrement:
+class BrownianIncrement(NamedTuple):
     """What a Brownian path does between two times ``s`` and ``t``.
 
     The tensors may share the path's cache: do not write to them. With ``u`` for the fraction of the interval that has

@@ -14,17 +14,40 @@ import torch
 from torch import Tensor
 
 from nde.solvers.brownian.areas import area_keys, correlated, levy_area
-from nde.solvers.brownian.cells import Cells
+from nde.solvers.brownian.cells import Cells, HashedCells
 from nde.solvers.brownian.chen import BrownianIncrement, join, join_weights, turned
 from nde.solvers.brownian.clock import Clock
 from nde.solvers.brownian.keys import cell_key, cell_keys, mix_host, seed_key
+from nde.solvers.brownian.normals import Normals
 from nde.solvers.brownian.plan import Plan
-from nde.solvers.brownian.tree import Tree
+from nde.solvers.brownian.streamed import StreamedCells
+from nde.solvers.brownian.tree import Tree, quanta_of
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "KnownIncrements"]
 
 Place = tuple[int, int]
 Places = tuple[np.ndarray, np.ndarray]
+
+
+class KnownIncrements:
+    """Increments that need no more work.
+
+    Args:
+        by_start: The end of an interval and its increment, by the time that it begins at.
+        slack: How far off the end may be.
+    """
+
+    def __init__(self, by_start: dict[float, tuple[float, BrownianIncrement]], slack: float) -> None:
+        self._by_start = by_start
+        self._slack = slack
+        self._version = next(iter(by_start.values()))[1].w._version if by_start else 0
+
+    def find(self, start: float, end: float) -> BrownianIncrement | None:
+        """Return the increment of an interval; None if it is not known, or somebody has written to it."""
+        found = self._by_start.get(start)
+        if found is None or abs(found[0] - end) > self._slack or found[1].w._version != self._version:
+            return None
+        return found[1]
 
 
 class Engine:
@@ -35,24 +58,37 @@ class Engine:
 
     Attributes:
         clock: Finds times on the grid.
-        known: Increments of the cells around the last query of a cell, by their times, with their tensors' version.
+        known: Increments of the cells around the last query of a cell.
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        normals = plan.normals()
         self._key = seed_key(plan.seed)
-        self._tree = Tree(plan.depth, plan.count, normals)
-        self._cells = Cells(plan.grid, self._key, plan.count, normals)
-        self.clock = Clock(plan.grid, self._tree.quanta)
-        self._columns = normals.columns
+        self._normals: Normals | None = None
+        self._tree_of: Tree | None = None
+        self._cells: Cells
+        if plan.streamed:
+            self._cells = StreamedCells(plan.grid, plan.seed, plan.count, plan.shape, plan.dtype, plan.device)
+        else:
+            self._normals = plan.normals()
+            self._cells = HashedCells(plan.grid, self._key, plan.count, self._normals)
+        self.clock = Clock(plan.grid, quanta_of(plan.depth))
+        self._columns = math.prod(plan.shape[1:])
         self._factor = None if plan.factor is None else plan.factor.to(device=plan.device, dtype=plan.dtype)
         self._has_area = plan.levy_area in ("davie", "foster")
         if self._has_area:
             m = plan.shape[-1]
             self._area_normals = plan.normals(math.prod(plan.shape[1:-1]) * m * (m - 1) // 2)
             self._area_key = mix_host(self._key + 1)
-        self.known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
+        self.known = KnownIncrements({}, 0.0)
+
+    @property
+    def _tree(self) -> Tree:
+        # made when a time inside a cell is asked for, which a solver whose steps are the cells never does
+        if self._tree_of is None:
+            normals = self._normals or self.plan.normals()
+            self._tree_of = Tree(self.plan.depth, self.plan.count, normals)
+        return self._tree_of
 
     def span(self, s: float, t: float) -> BrownianIncrement:
         """Return the increment between two times that all rows share."""
@@ -77,7 +113,7 @@ class Engine:
         return self._finished(values, area, back)[0]
 
     def _number(self, place: Place) -> int:
-        return place[0] * self._tree.quanta + place[1]
+        return place[0] * self.clock.quanta + place[1]
 
     def _between(self, first: Place, last: Place) -> tuple[Tensor, ...]:
         """Return the numbers of an interval that is no single cell."""
@@ -86,7 +122,7 @@ class Engine:
             return self._part(cell, quantum, last_quantum)
         parts: list[tuple[tuple[Tensor, ...], float]] = []  # with the time where each one ends
         if quantum:
-            parts.append((self._part(cell, quantum, self._tree.quanta), self.clock.times[cell + 1]))
+            parts.append((self._part(cell, quantum, self.clock.quanta), self.clock.times[cell + 1]))
             cell += 1
         if last_cell > cell:
             parts.append((self._cells.span(cell, last_cell), self.clock.times[last_cell]))
@@ -145,24 +181,25 @@ class Engine:
         """Finish a whole chunk of cells, so that the next queries only look their increments up."""
         chunk = self._cells.chunk(cell)
         cells = chunk.values.shape[1]
-        places = torch.arange(chunk.first, chunk.first + cells, device=self.plan.device) * self._tree.quanta
         area = None
         if self._has_area:
+            places = torch.arange(chunk.first, chunk.first + cells, device=self.plan.device) * self.clock.quanta
             lengths = torch.from_numpy(np.diff(chunk.times)).to(self.plan.device)
             lengths = lengths.reshape(-1, *(1,) * len(self.plan.shape))
-            area = self._area(chunk.values, lengths, places, places + self._tree.quanta)
+            area = self._area(chunk.values, lengths, places, places + self.clock.quanta)
         increments = self._finished(chunk.values, area, back)
-        version = increments[0].w._version
         times = self.clock.times[chunk.first : chunk.first + cells + 1]
+        # as near to the cell's end as times that are rounded to it
+        slack = min(later - time for time, later in pairwise(times)) / (2 * self.clock.quanta)
         if self.plan.backwards:
             times = [-time for time in times]
-        pairs = ((later, time) if back else (time, later) for time, later in pairwise(times))
-        self.known = {pair: (increment, version) for pair, increment in zip(pairs, increments, strict=True)}
+        begins, ends = (times[1:], times[:-1]) if back else (times[:-1], times[1:])
+        self.known = KnownIncrements(dict(zip(begins, zip(ends, increments, strict=True), strict=True)), slack)
         return increments[cell - chunk.first]
 
     def rows(self, s: np.ndarray, t: np.ndarray) -> BrownianIncrement:
         """Return an increment per row, given times of shape ``(rows,)``: for each row what ``span`` gives for it."""
-        tree, plan = self._tree, self.plan
+        plan, quanta = self.plan, self.clock.quanta
         start, end = (-s, -t) if plan.backwards else (s, t)
         a, b = self.clock.place_rows(start, "s"), self.clock.place_rows(end, "t")
         back = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] > b[1]))
@@ -173,7 +210,7 @@ class Engine:
         one_cell = cell == last_cell
         joined = JoinedRows(plan.count, self.clock.rows_time(cell, quantum), plan.device)
         # the first part lies in a cell and does not fill it; then come whole cells; then the beginning of the last one
-        stop = np.where(one_cell, last_quantum, tree.quanta)
+        stop = np.where(one_cell, last_quantum, quanta)
         used = np.where(one_cell, quantum < last_quantum, quantum > 0)
         joined.add(self._row_parts(cell, quantum, stop, used), used, self.clock.rows_time(cell, stop))
         if not one_cell.all():
@@ -206,7 +243,7 @@ class Engine:
 
     def _row_area(self, values: Tensor, a: Places, b: Places, lengths: np.ndarray) -> Tensor:
         """Return an area per row, zero where an interval has no length."""
-        numbers = (self._tensor(cell * self._tree.quanta + quantum).unsqueeze(0) for cell, quantum in (a, b))
+        numbers = (self._tensor(cell * self.clock.quanta + quantum).unsqueeze(0) for cell, quantum in (a, b))
         length = self._tensor(lengths).reshape(1, -1, *(1,) * (len(self.plan.shape) - 1))
         area = self._area(values, length, *numbers)
         return torch.where((length == 0).reshape(1, -1, *(1,) * (area.dim() - 2)), 0.0, area)
@@ -214,7 +251,7 @@ class Engine:
     def _row_parts(self, cell: np.ndarray, start: np.ndarray, end: np.ndarray, used: np.ndarray) -> Tensor:
         """Return the numbers of a part of a cell per row; of any part where not ``used``."""
         cell = np.minimum(cell, len(self.clock.times) - 2)
-        start, end = np.where(used, start, 0), np.where(used, end, self._tree.quanta)
+        start, end = np.where(used, start, 0), np.where(used, end, self.clock.quanta)
         lengths = self.clock.lengths(cell)
         keys: Tensor | int
         if len(self.clock.times) == 2:

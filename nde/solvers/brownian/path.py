@@ -5,6 +5,7 @@ Puts the parts together: the grid's cells, the trees inside them, the areas. Not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nde.solvers.brownian import checks
 from nde.solvers.brownian.chen import BrownianIncrement
-from nde.solvers.brownian.engine import Engine
+from nde.solvers.brownian.engine import Engine, KnownIncrements
 from nde.solvers.brownian.plan import Plan
 from nde.solvers.transforms import constants
 
@@ -95,7 +96,7 @@ class BrownianPath:
             backwards=False,
         )
         self._engine: Engine | None = None
-        self._known: dict[tuple[float, float], tuple[BrownianIncrement, int]] = {}
+        self._known = KnownIncrements({}, 0.0)
 
     def __call__(self, s: float | Tensor, t: float | Tensor) -> BrownianIncrement:
         """Return the increment from ``s`` to ``t``.
@@ -109,10 +110,8 @@ class BrownianPath:
             TypeError: They are no real numbers.
             ValueError: They are NaN, outside the span, or of a shape that is none of these.
         """
-        found = self._known.get((s, t)) if type(s) is float and type(t) is float else None
-        if found is not None and found[0].w._version == found[1]:  # nobody has written to it
-            return found[0]
-        return self._ask(s, t)
+        found = self._known.find(s, t) if type(s) is float and type(t) is float else None
+        return self._ask(s, t) if found is None else found
 
     def _ask(self, s: Any, t: Any) -> BrownianIncrement:
         # tensors made in inference mode could not be kept for a training step
@@ -190,6 +189,26 @@ class BrownianPath:
         return self._plan.device
 
     @classmethod
+    def of_solve(
+        cls,
+        grid: Sequence[float],
+        shape: tuple[int, ...],
+        seed: int,
+        levy_area: str,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> BrownianPath:
+        """Return a path for one solve alone, whose steps are the cells: cheaper to draw, and not divisible into rows.
+
+        Args:
+            grid, shape, seed, levy_area, dtype, device: As of the constructor, and not checked.
+        """
+        streamed = dtype == torch.float32 or device.type != "cpu"  # torch's float64 numbers are slow on a processor
+        return cls._of(
+            Plan(np.array(grid), shape, None, False, seed, levy_area, None, _DEPTH, dtype, device, False, streamed)
+        )
+
+    @classmethod
     def _of(cls, plan: Plan) -> BrownianPath:
         path = cls.__new__(cls)
         path.__setstate__({"plan": plan})
@@ -225,7 +244,7 @@ class BrownianPath:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._plan = state["plan"]
         self._engine = None
-        self._known = {}
+        self._known = KnownIncrements({}, 0.0)
 
     def __repr__(self) -> str:
         plan = self._plan

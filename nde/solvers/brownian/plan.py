@@ -32,6 +32,7 @@ class Plan:
         seed, levy_area, depth, dtype, device: As the path's; ``depth`` is the levels of the trees.
         factor: ``L`` of the covariance ``L L^T``, or None.
         backwards: The path is asked for with times of the opposite sign.
+        streamed: Its cells are drawn by torch's generator; see `nde.solvers.brownian.streamed`.
     """
 
     grid: np.ndarray
@@ -45,6 +46,7 @@ class Plan:
     dtype: torch.dtype
     device: torch.device
     backwards: bool
+    streamed: bool = False
 
     @property
     def count(self) -> int:

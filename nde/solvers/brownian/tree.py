@@ -19,12 +19,17 @@ from nde.solvers.brownian.normals import Normals
 from nde.solvers.brownian.sums import GROUP, weighted_sum
 from nde.solvers.brownian.weights import LEAF_BITS, Table, levels_of, row_weights, span_weights
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "quanta_of"]
 
 # Ways kept: an adaptive solver begins where it ended, or tries again from where it began.
 _WAYS = 4
 # the place of a number is 4 times its node's, plus its component: room for three
 _COMPONENTS = 4
+
+
+def quanta_of(depth: int) -> int:
+    """Return into how many quanta a cell is divided, given the levels of its tree."""
+    return 1 << (depth + LEAF_BITS)
 
 
 class Tree:
@@ -39,7 +44,7 @@ class Tree:
     def __init__(self, depth: int, count: int, normals: Normals) -> None:
         self.depth = depth
         self.count = count
-        self.quanta = 1 << (depth + LEAF_BITS)
+        self.quanta = quanta_of(depth)
         self._normals = normals
         levels = np.arange(depth + 1, dtype=np.int64)
         self._levels = levels

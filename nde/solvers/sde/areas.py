@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nde.solvers.sde.field import Increment
+from nde.solvers.brownian.chen import BrownianIncrement
 
 __all__ = ["APPROXIMATE", "levy_area", "serves", "space_time_area"]
 
@@ -20,7 +20,7 @@ def serves(has: str, wanted: str) -> bool:
     return has != "none" if wanted == "space-time" else has in APPROXIMATE and wanted in APPROXIMATE
 
 
-def space_time_area(increment: Increment) -> Tensor:
+def space_time_area(increment: BrownianIncrement) -> Tensor:
     """Return the space-time area.
 
     Raises:
@@ -33,7 +33,7 @@ def space_time_area(increment: Increment) -> Tensor:
     return increment.h
 
 
-def levy_area(increment: Increment) -> Tensor:
+def levy_area(increment: BrownianIncrement) -> Tensor:
     """Return the Levy area, shape ``(..., m, m)``.
 
     Raises:

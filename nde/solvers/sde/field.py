@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.sums import matrix_product
 from nde.solvers.structure import StateStructure
 
-__all__ = ["NOISE_TYPES", "Increment", "Path", "SDEField", "converted", "diffusion_matrix", "product"]
+__all__ = ["NOISE_TYPES", "Path", "SDEField", "converted", "diffusion_matrix", "product"]
 
 #: what a diffusion may be: see `nde.solve_sde`
 NOISE_TYPES = ("diagonal", "scalar", "additive", "commutative", "general")
@@ -26,27 +27,11 @@ NOISE_TYPES = ("diagonal", "scalar", "additive", "commutative", "general")
 Scalar = float | Tensor
 
 
-class Increment(NamedTuple):
-    """What a Brownian path does over one step, in the shape that `SDEField.product` takes.
-
-    Attributes:
-        w: Increment of the motion.
-        h: Space-time Levy area ``1/h int (W_s - (s - t) / h W) ds``; None if the path has none.
-        k: Space-time-time area; None if the path has none.
-        a: Levy area, shape ``(..., m, m)``; None if the path has none.
-    """
-
-    w: Tensor
-    h: Tensor | None
-    k: Tensor | None
-    a: Tensor | None
-
-
 class Path(Protocol):
     """A Brownian path: a function of the interval alone."""
 
     def __call__(self, s: float, t: float) -> Any:
-        """Return what happens from ``s`` to ``t``, with the attributes of `Increment`."""
+        """Return what happens from ``s`` to ``t``, with the attributes of `BrownianIncrement`."""
         ...
 
 
@@ -150,7 +135,7 @@ class SDEField(VectorField):
             self.structure.check_device(value, "the value of diffusion(t, y)")
         return value if self._kept_diffusion.trusts else self._kept_diffusion(value)
 
-    def increment(self, t: Scalar, h: Scalar) -> Increment:
+    def increment(self, t: Scalar, h: Scalar) -> BrownianIncrement:
         """Return what the path does from ``t`` to ``t + h``."""
         if isinstance(t, Tensor) or isinstance(h, Tensor):
             t, h = (float(value.detach() if isinstance(value, Tensor) else value) for value in (t, h))
@@ -181,8 +166,8 @@ def product(diffusion: Tensor, noise: Tensor) -> Tensor:
     return matrix_product(diffusion, noise.unsqueeze(-1)).squeeze(-1)
 
 
-def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increment:
-    """Return what a path said as an `Increment`.
+def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> BrownianIncrement:
+    """Return what a path said as a `BrownianIncrement`.
 
     Args:
         found: An object with the attributes of one; without areas, they are None.
@@ -193,6 +178,8 @@ def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increme
         TypeError: Its increment is no floating-point tensor.
         ValueError: It has another number of entries.
     """
+    if type(found) is BrownianIncrement and found.w.dtype == dtype and found.w.shape == shape:
+        return found
     w = getattr(found, "w", None)
     if not isinstance(w, Tensor) or not w.is_floating_point():
         given = f"has dtype {w.dtype}" if isinstance(w, Tensor) else f"is {w!r}"
@@ -201,7 +188,7 @@ def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increme
         raise ValueError(
             f"path(s, t).w must have as many entries as the shape {shape}, but has shape {tuple(w.shape)}."
         )
-    parts: list[Tensor | None] = []
+    parts: list[Any] = []
     for name in ("w", "h", "k"):
         value = getattr(found, name, None)
         if value is not None:
@@ -212,7 +199,7 @@ def converted(found: Any, dtype: torch.dtype, shape: tuple[int, ...]) -> Increme
         parts.append(value)
     area = getattr(found, "a", None)
     parts.append(None if area is None else area.to(dtype))
-    return Increment(*parts)  # type: ignore[arg-type]  # w is there
+    return BrownianIncrement(*parts)
 
 
 def diffusion_matrix(

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.areas import levy_area
 from nde.solvers.sde.derivatives import diffusion_and_derivative
-from nde.solvers.sde.field import NOISE_TYPES, Increment, SDEField
+from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import plus, size_of
 from nde.solvers.sde.sums import matrix_product
@@ -60,7 +61,7 @@ class LogODE(SDEMethod):
         return StepResult(y + change if bracket is None else y + change + bracket, None, error.unsqueeze(0), None, None)
 
 
-def _bracket(field: SDEField, t: Scalar, y: Tensor, increment: Increment) -> tuple[Tensor, Tensor]:
+def _bracket(field: SDEField, t: Scalar, y: Tensor, increment: BrownianIncrement) -> tuple[Tensor, Tensor]:
     """Return the diffusion and ``sum_l g_l' d_l``, ``d_l = sum_k g_k A_kl``: the brackets' sum, as A_lk = -A_kl."""
     area = levy_area(increment)
     diffusion, along = diffusion_and_derivative(field, t, y)

@@ -12,7 +12,7 @@ from nde.solvers.method import Scalar, StepResult
 from nde.solvers.sde.derivatives import diffusion_and_derivative
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
-from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
+from nde.solvers.sde.sizes import Size, as_tensor, filled, length_of, plus, root_of, size_of, wide
 from nde.solvers.transforms import tape_fails
 
 __all__ = ["Milstein"]
@@ -66,15 +66,14 @@ class Milstein(SDEMethod):
         """Return what an increment of the path adds to a step from ``y``, all but the drift, on top of a base."""
         if field.noise == "commutative":
             return self._commuting(base, field, t, size, y, noise)
-        square = noise.square()
-        if self.calculus == "ito":
-            square = square - wide(size, noise)
         if field.noise == "additive":  # the derivative vanishes
             return field.plus_product(base, field.diffusion(t, y), noise)
-        if self.derivative_free:
-            correction, diffusion = self._difference(field, t, size, y, 0.5 * square)
+        if self.calculus == "ito":
+            factor = torch.addcmul(as_tensor(wide(size, noise), noise), noise, noise, value=-1).mul_(-0.5)
         else:
-            correction, diffusion = self._derivative(field, t, y, 0.5 * square)
+            factor = noise.square().mul_(0.5)
+        derivative = self._difference if self.derivative_free else self._derivative
+        correction, diffusion = derivative(field, t, size, y, factor)
         return field.plus_product(base, diffusion, noise) + correction
 
     def _commuting(self, base: Tensor, field: SDEField, t: Scalar, size: Size, y: Tensor, noise: Tensor) -> Tensor:
@@ -93,7 +92,7 @@ class Milstein(SDEMethod):
         support = y + field.product(diffusion, root)
         return field.product(field.diffusion(t, support) - diffusion, factor / root), diffusion
 
-    def _derivative(self, field: SDEField, t: Scalar, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+    def _derivative(self, field: SDEField, t: Scalar, h: Size, y: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``g' (g factor)`` and ``g``, by the product of the Jacobian with a vector."""
         if field.channels is not None:
             matrix, along = diffusion_and_derivative(field, t, y)
@@ -108,7 +107,7 @@ class Milstein(SDEMethod):
             if not diffusion.requires_grad:
                 return torch.zeros_like(y), diffusion
             # entry i depends on entry i alone, so that the Jacobian is its own transpose
-            weight = diffusion * factor if recording else (diffusion * factor).detach()
+            weight = (diffusion if recording else diffusion.detach()) * factor
             found: Any = torch.autograd.grad(
                 diffusion, state, weight, create_graph=recording, retain_graph=recording, allow_unused=True
             )[0]

@@ -28,6 +28,7 @@ def path_of_solve(
     area: str,
     structure: StateStructure,
     by_rows: bool = False,
+    matrix: bool = False,
 ) -> Path:
     """Return the path of a solve: the one that was given, after a check, or a new one.
 
@@ -40,6 +41,7 @@ def path_of_solve(
         area: What it asks of the path.
         structure: Structure of the state.
         by_rows: Whether each row has a time of its own.
+        matrix: Whether the diffusion is a matrix.
 
     Raises:
         TypeError, ValueError: The path does not serve the solve, or comes with a seed.
@@ -54,11 +56,15 @@ def path_of_solve(
         )
     own_seed = int(torch.randint(2**62, ())) if seed is None else seed
     common: dict[str, Any] = {"levy_area": area, "dtype": structure.dtype, "device": structure.device}
-    if seed is None and walk is not None:
+    if seed is None:
         # nobody can ask for this path elsewhere, so that it may be made as the steps come
-        if not by_rows:
+        if walk is None and not by_rows:
+            # without areas between the entries, the shape that the steps work in does
+            own_shape = shape if area in APPROXIMATE or matrix else (math.prod(shape),)
+            return BrownianPath.of_solve(grid, own_shape, own_seed, **common)
+        if walk is not None and not by_rows:
             return BrownianWalk(*walk[0], shape, seed=own_seed, **common)
-        if area not in APPROXIMATE:
+        if walk is not None and area not in APPROXIMATE:
             return RowWalk(walk, shape, seed=own_seed, **common)
     return BrownianPath(grid[0], grid[-1], shape, seed=own_seed, grid=grid, **common)
 

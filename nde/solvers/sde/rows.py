@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from nde.solvers.brownian import RowWalk
+from nde.solvers.brownian.chen import BrownianIncrement
 from nde.solvers.field import VectorField, check_unwritten, checked_value, versions_of
 from nde.solvers.rows.field import Counted, Counter, RowField, RowLayout, Rows
 from nde.solvers.sde.blame import find_sources
-from nde.solvers.sde.field import Increment, Path, SDEField, converted, diffusion_matrix, product
+from nde.solvers.sde.field import Path, SDEField, converted, diffusion_matrix, product
 from nde.solvers.transforms import as_host
 
 __all__ = ["RowSDEField"]
@@ -129,7 +130,7 @@ class RowSDEField(RowField):
             structure.check_device(value, name)
         return counter.kept_diffusion(value)
 
-    def increment(self, t: Tensor, h: Tensor) -> Increment:
+    def increment(self, t: Tensor, h: Tensor) -> BrownianIncrement:
         """Return what the path does from ``t`` to ``t + h``, row by row.
 
         Args:
@@ -200,20 +201,21 @@ def _picked(found: Any, rows: Rows | None) -> Any:
     if rows is None:
         return found
     index = torch.from_numpy(rows)
-    parts = (getattr(found, name, None) for name in Increment._fields)
-    return Increment(*(part if part is None else part.index_select(0, index.to(part.device)) for part in parts))  # type: ignore[arg-type]
+    parts = (getattr(found, name, None) for name in BrownianIncrement._fields)
+    chosen: Any = (part if part is None else part.index_select(0, index.to(part.device)) for part in parts)
+    return BrownianIncrement(*chosen)
 
 
-def _one_by_one(path: Path, rows: Rows, s: numpy.ndarray, t: numpy.ndarray) -> Increment:
+def _one_by_one(path: Path, rows: Rows, s: numpy.ndarray, t: numpy.ndarray) -> BrownianIncrement:
     """Return what a path that knows no rows does, by asking it for each interval."""
-    parts: list[tuple[numpy.ndarray, Increment]] = []
+    parts: list[tuple[numpy.ndarray, BrownianIncrement]] = []
     for begin, end in sorted(set(zip(s.tolist(), t.tolist(), strict=True))):
         places = numpy.flatnonzero((s == begin) & (t == end))
         parts.append((places, _picked(path(begin, end), rows[places])))
     order = torch.from_numpy(numpy.argsort(numpy.concatenate([places for places, _ in parts])))
-    joined = []
-    for number in range(len(Increment._fields)):
-        values = [found[number] for _, found in parts]
+    joined: list[Any] = []
+    for name in BrownianIncrement._fields:
+        values = [getattr(found, name) for _, found in parts]
         known = [value for value in values if value is not None]
         joined.append(torch.cat(known).index_select(0, order.to(known[0].device)) if known else None)
-    return Increment(*joined)  # type: ignore[arg-type]
+    return BrownianIncrement(*joined)

@@ -15,7 +15,7 @@ from nde.solvers.brownian.chen import root
 from nde.solvers.method import Scalar
 from nde.solvers.transforms import may_move
 
-__all__ = ["Size", "filled", "length_of", "plus", "root_of", "size_of", "wide"]
+__all__ = ["Size", "as_tensor", "filled", "length_of", "plus", "root_of", "size_of", "wide"]
 
 Size = float | Tensor  # a column, or a 0-d tensor where the size is differentiated, has the state's dtype
 
@@ -58,6 +58,11 @@ def wide(size: Size, like: Tensor) -> Size:
     if isinstance(size, Tensor) and size.dim() and like.dim() > 2:
         return size.reshape(-1, *(1,) * (like.dim() - 1))
     return size
+
+
+def as_tensor(size: Size, like: Tensor) -> Tensor:
+    """Return a size as a tensor of another one's dtype and device, that goes with it."""
+    return size if isinstance(size, Tensor) else torch.scalar_tensor(size, dtype=like.dtype, device=like.device)
 
 
 def filled(like: Tensor, size: Size) -> Tensor:

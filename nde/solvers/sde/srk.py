@@ -5,9 +5,11 @@ Only the stages that the coefficients use are evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nde.solvers.method import Scalar, StepResult
@@ -17,9 +19,15 @@ from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.method import SDEMethod
 from nde.solvers.sde.sizes import Size, filled, length_of, plus, root_of, size_of, wide
 from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
-from nde.solvers.sde.sums import weighted_sum
+from nde.solvers.sde.sums import terms
+from nde.solvers.transforms import constants
 
-__all__ = ["StochasticRungeKutta"]
+__all__ = ["ESTIMATES", "StochasticRungeKutta"]
+
+ESTIMATES = ("embedded", "reference")
+
+# what the sum of the drifts is multiplied with in StochasticDiffEq.jl, where it is not 1
+_REFERENCE_SHARES = {"sriw1": 1 / 6}
 
 
 class StochasticRungeKutta(SDEMethod):
@@ -36,15 +44,33 @@ class StochasticRungeKutta(SDEMethod):
         name: Name of the method.
         tableau: Its coefficients: `SRATableau` for additive noise, `SRITableau` for diagonal and scalar noise.
         calculus: "ito", or "stratonovich" for additive noise, where the two are one.
+        estimate: ``"embedded"``, or ``"reference"``: what StochasticDiffEq.jl takes for an error, in which the drifts
+            of all weighted stages are added up with one sign, ``h (f_1 + f_2 + ...)``, beside the same part of the
+            noise. That is no difference of two solutions: of four stages, it is ``4 h f`` to leading order. For
+            comparison alone.
+
+    Raises:
+        ValueError: The estimate is not known.
     """
 
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
     levy_area = "space-time"
     error_order = 1.5
+    judged_later = True
     rows = True
 
-    def __init__(self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito") -> None:
+    def __init__(
+        self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito", estimate: str = "embedded"
+    ) -> None:
+        if estimate not in ESTIMATES:
+            raise ValueError(f"estimate must be one of {', '.join(map(repr, ESTIMATES))}, but is {estimate!r}.")
         self.name = name
+        self.estimate = estimate
+        self._error_drifts = (tableau.alpha[0] - 1.0, *tableau.alpha[1:])  # beside Euler's
+        if estimate == "reference":
+            self.error_order = 1.0
+            share = _REFERENCE_SHARES.get(name, 1.0)
+            self._error_drifts = tuple(share if weight else 0.0 for weight in tableau.alpha)
         self.tableau = tableau
         self.calculus = calculus
         self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
@@ -54,37 +80,49 @@ class StochasticRungeKutta(SDEMethod):
         self.has_stiffness = tableau.stiffness_stages is not None
         self._drifts, self._diffusions = _needed(tableau)
 
+    def with_estimate(self, estimate: str) -> StochasticRungeKutta:
+        """Return the same method with another error estimate; see the class."""
+        return StochasticRungeKutta(self.name, self.tableau, self.calculus, estimate)
+
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
         tableau, size = self.tableau, size_of(h, y)
         increment = field.increment(t, h)
-        w = increment.w
-        mean = 0.5 * w + space_time_area(increment)  # I10 / h
+        root = root_of(length_of(size))
+        mean = torch.add(space_time_area(increment), increment.w, alpha=0.5)  # I10 / h
         drifts: dict[int, Tensor] = {}
         diffusions: dict[int, Tensor] = {}
-        arguments: dict[int, Tensor] = {0: y}
-        root = root_of(length_of(size))
+        arguments: dict[int, Tensor] = {}
         for stage in range(len(tableau.alpha)):
             if stage in self._drifts:
-                if stage:
-                    argument = y
-                    if any(tableau.a0[stage - 1]):
-                        argument = plus(argument, weighted_sum(tableau.a0[stage - 1], drifts), size)
-                    if any(tableau.b0[stage - 1]):
-                        argument = field.plus_product(argument, weighted_sum(tableau.b0[stage - 1], diffusions), mean)
-                    arguments[stage] = argument
-                drifts[stage] = field(t + tableau.c0[stage] * h, arguments[stage])
+                argument = y
+                for other, weight in terms(tableau.a0[stage - 1] if stage else ()):
+                    argument = plus(argument, drifts[other], weight * size)
+                for other, weight in terms(tableau.b0[stage - 1] if stage else ()):
+                    argument = field.plus_product(argument, diffusions[other], mean, weight)
+                arguments[stage] = argument
+                if stage and argument is y and tableau.c0[stage] == tableau.c0[0]:
+                    drifts[stage] = drifts[0]
+                else:
+                    drifts[stage] = field(t + tableau.c0[stage] * h, argument)
             if stage in self._diffusions:
-                argument = self._noise_argument(field, stage, size, root, w, y, drifts, diffusions)
+                argument = self._noise_argument(field, stage, size, root, increment.w, y, drifts, diffusions)
                 diffusions[stage] = field.diffusion(t + tableau.c1[stage] * h, argument)
-        kept, left_out = self._noise(field, size, root, w, mean, diffusions)
-        change = weighted_sum(tableau.alpha, drifts)
-        y1 = plus(kept + left_out, change, size) + y
-        error = plus(left_out, change - drifts[0], size)
+        y1, error = y, None
+        for stage, weight in terms(tableau.alpha):
+            y1 = plus(y1, drifts[stage], weight * size)
+        for stage, weight in terms(self._error_drifts):
+            error = drifts[stage] * (weight * size) if error is None else plus(error, drifts[stage], weight * size)
+        whole, left_out = self._noise_weights(size, root, increment.w, mean)
+        for stage, diffusion in diffusions.items():
+            y1 = field.plus_product(y1, diffusion, whole[stage])
+            part = left_out[stage]
+            error = field.product(diffusion, part) if error is None else field.plus_product(error, diffusion, part)
         stiffness = None
         if tableau.stiffness_stages is not None:
             low, high = tableau.stiffness_stages
             stiffness = Quotient((drifts[high], drifts[low]), (arguments[high], arguments[low]))
+        assert error is not None
         return StepResult(y1, None, error.unsqueeze(0), stiffness, None)
 
     def _noise_argument(
@@ -93,29 +131,41 @@ class StochasticRungeKutta(SDEMethod):
         tableau = self.tableau
         if isinstance(tableau, SRATableau) or not stage:
             return y
-        drift_row, diffusion_row = tableau.a1[stage - 1], tableau.b1[stage - 1]
-        if any(drift_row):
-            y = plus(y, weighted_sum(drift_row, drifts), h)
-        if not any(diffusion_row):
-            return y
-        total = weighted_sum(diffusion_row, diffusions)
-        return plus(y, total, root) if field.channels is None else y + field.product(total, filled(w, root))
+        for other, weight in terms(tableau.a1[stage - 1]):
+            y = plus(y, drifts[other], weight * h)
+        for other, weight in terms(tableau.b1[stage - 1]):
+            if field.channels is None:
+                y = plus(y, diffusions[other], weight * root)
+            else:
+                y = field.plus_product(y, diffusions[other], filled(w, root), weight)
+        return y
 
-    def _noise(
-        self, field: SDEField, h: Size, root: Size, w: Tensor, mean: Tensor, diffusions: dict[int, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Return what the noise adds, in the embedded solution and beyond it."""
+    def _noise_weights(self, h: Size, root: Size, w: Tensor, mean: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Return what multiplies each diffusion in the solution, and what of it the embedded one leaves out."""
         tableau = self.tableau
+        columns = (-1, *(1,) * w.dim())
         if isinstance(tableau, SRATableau):
-            kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
-            return kept, field.product(weighted_sum(tableau.beta2, diffusions), mean)
-        square, size, root = w.square(), wide(length_of(h), w), wide(root, w)
-        kept = field.product(weighted_sum(tableau.beta1, diffusions), w)
-        kept = _plus(field, kept, weighted_sum(tableau.beta2, diffusions), square - size, 0.5 / root)  # I11 / sqrt(h)
-        beyond = field.product(weighted_sum(tableau.beta3, diffusions), mean)
-        triple = w * (square - 3 * size)
-        beyond = _plus(field, beyond, weighted_sum(tableau.beta4, diffusions), triple, 1 / (6 * size))  # I111 / h
-        return kept, beyond
+            one, two = (weights.view(columns) for weights in _columns(tableau, w.dtype, w.device))
+            left_out = two * mean
+            return torch.addcmul(left_out, one, w).unbind(0), left_out.unbind(0)
+        size, root = wide(length_of(h), w), wide(root, w)
+        square = w.square()
+        double = (square - size) * (0.5 / root)  # I11 / sqrt(h)
+        triple = w * (square - 3 * size) * (1 / (6 * size))  # I111 / h
+        one, two, three, four = (weights.view(columns) for weights in _columns(tableau, w.dtype, w.device))
+        left_out = torch.mul(three, mean).addcmul_(four, triple)
+        whole = torch.addcmul(left_out, one, w).addcmul_(two, double)
+        return whole.unbind(0), left_out.unbind(0)
+
+
+@cache
+def _columns(tableau: SRATableau | SRITableau, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """Return the weights of the diffusions as vectors."""
+    rows: list[tuple[float, ...]] = [tableau.beta1, tableau.beta2]
+    if isinstance(tableau, SRITableau):
+        rows += [tableau.beta3, tableau.beta4]
+    with constants():
+        return tuple(torch.tensor(row, dtype=dtype, device=device) for row in rows)
 
 
 def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
@@ -136,9 +186,3 @@ def _needed(tableau: SRATableau | SRITableau) -> tuple[set[int], set[int]]:
                 diffusions |= {j for j, weight in enumerate(tableau.b1[stage - 1]) if weight}
         if len(drifts) + len(diffusions) == before:
             return drifts, diffusions
-
-
-def _plus(field: SDEField, y: Tensor, diffusion: Tensor, noise: Tensor, factor: Size) -> Tensor:
-    if isinstance(factor, Tensor):
-        return field.plus_product(y, diffusion, noise * factor)
-    return field.plus_product(y, diffusion, noise, factor)

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["matrix_product", "weighted_sum"]
+__all__ = ["matrix_product", "terms", "weighted_sum"]
 
 
 def matrix_product(left: Tensor, right: Tensor) -> Tensor:
@@ -26,7 +26,10 @@ def weighted_sum(weights: tuple[float, ...], stages: Mapping[int, Tensor] | Sequ
     Raises:
         ValueError: All weights are zero.
     """
-    (first, weight), *rest = _terms(weights)
+    found = terms(weights)
+    if not found:
+        raise ValueError(f"weights must not all be zero, but are {weights}.")
+    (first, weight), *rest = found
     if weight != 1.0:
         total = stages[first] * weight
     elif rest:
@@ -40,9 +43,6 @@ def weighted_sum(weights: tuple[float, ...], stages: Mapping[int, Tensor] | Sequ
 
 
 @cache
-def _terms(weights: tuple[float, ...]) -> list[tuple[int, float]]:
+def terms(weights: tuple[float, ...]) -> list[tuple[int, float]]:
     """Return the weights that are not zero, each with its place."""
-    terms = [(index, weight) for index, weight in enumerate(weights) if weight]
-    if not terms:
-        raise ValueError(f"weights must not all be zero, but are {weights}.")
-    return terms
+    return [(index, weight) for index, weight in enumerate(weights) if weight]

@@ -96,9 +96,11 @@ def test_sums_over_cells_equal_the_sums_of_their_increments():
 
 def test_a_long_sum_over_cells_draws_each_chunk_once(monkeypatch):
     drawn = []
-    original = cells_module.Cells._draw
+    original = cells_module.HashedCells._draw
     monkeypatch.setattr(cells_module, "_CHUNK_NUMBERS", 64)
-    monkeypatch.setattr(cells_module.Cells, "_draw", lambda self, index: drawn.append(index) or original(self, index))
+    monkeypatch.setattr(
+        cells_module.HashedCells, "_draw", lambda self, index: drawn.append(index) or original(self, index)
+    )
     path = make(grid=np.linspace(0, 1, 1025), shape=(2,))
     path(0.0, 1.0)
     assert len(drawn) == len(set(drawn)) == 32

@@ -7,6 +7,7 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 import nde
+from nde.adjoint import DiscreteAdjoint
 from nde.solvers.sde import find_sde_method, sde_method_names
 from tests.solvers.sde.problems import TablePath
 
@@ -16,6 +17,9 @@ METHODS = [
     for noise in ("diagonal", "scalar", "additive", "general")
     for method in sde_method_names(calculus, noise)
 ]
+REPLAY = DiscreteAdjoint(tape_memory=0)
+#: one tape of all steps, tapes of some steps, no tape
+DISCRETE = ("discrete", DiscreteAdjoint(tape_memory=1_000), REPLAY)
 PATH = {1: TablePath(0.0, 1.0, (3, 1), 8, seed=5), 2: TablePath(0.0, 1.0, (3, 2), 8, seed=6)}
 
 
@@ -60,12 +64,12 @@ def leaves():
 def test_discrete_gradients_are_the_direct_ones_and_those_of_finite_differences(calculus, noise, method) -> None:
     has_error = find_sde_method(method, calculus, noise).error_order is not None
 
-    def outputs(*inputs, adjoint="discrete"):
+    def outputs(*inputs, adjoint=REPLAY):
         solution = solve(*inputs, calculus, noise, method, adjoint)
         return (solution.ys, solution.steps.error) if has_error else (solution.ys,)
 
     found = []
-    for adjoint in ("direct", "discrete"):
+    for adjoint in ("direct", *DISCRETE):
         inputs = leaves()
         values = outputs(*inputs, adjoint=adjoint)
         loss = sum(
@@ -73,8 +77,9 @@ def test_discrete_gradients_are_the_direct_ones_and_those_of_finite_differences(
             for value in values
         )
         found.append(torch.autograd.grad(loss, inputs))
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
     # errors are in units of a tolerance of 1e-3: their derivatives are as many times larger
     assert gradcheck(outputs, leaves(), atol=1e-4, rtol=1e-4)
 
@@ -89,22 +94,34 @@ def test_discrete_gradients_are_the_direct_ones_and_those_of_finite_differences(
     ],
 )
 def test_second_derivatives_are_those_of_finite_differences(calculus, noise, method) -> None:
-    assert gradgradcheck(lambda *inputs: solve(*inputs, calculus, noise, method, "discrete").y1, leaves(), atol=1e-5)
+    assert gradgradcheck(lambda *inputs: solve(*inputs, calculus, noise, method, REPLAY).y1, leaves(), atol=1e-5)
 
 
 def test_a_module_and_what_the_diffusion_captures_get_gradients() -> None:
     torch.manual_seed(0)
     net, hidden = torch.nn.Linear(2, 2).double(), torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     grads = []
-    for adjoint in ("direct", "discrete"):
+    for adjoint in ("direct", *DISCRETE):
         solution = nde.solve_sde(
             lambda t, y: torch.tanh(net(y)), lambda t, y: hidden * torch.cos(y), torch.ones(3, 2, dtype=torch.float64),
             (0.0, 1.0), method="sosri", path=PATH[2], controller=nde.FixedStep(0.125), adjoint=adjoint,
         )  # fmt: skip
         grads.append(torch.autograd.grad(solution.y1.square().sum(), [*net.parameters(), hidden]))
-    for one, other in zip(*grads, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
-        assert one.abs().max() > 1e-3
+    for others in grads[1:]:
+        for one, other in zip(grads[0], others, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
+            assert one.abs().max() > 1e-3
+
+
+def test_known_steps_keep_one_tape_where_it_fits_and_are_replayed_where_it_does_not() -> None:
+    evaluations = []
+    for adjoint in (*DISCRETE, DiscreteAdjoint(tape_memory=10**6)):
+        solution = solve(*leaves(), "ito", "diagonal", "euler", adjoint)
+        assert solution.stats.n_field_evals == 4
+        solution.y1.sum().backward()
+        evaluations.append(solution.stats.n_backward_field_evals)
+    whole, few, replayed, large = evaluations
+    assert whole == large == 0 and 0 < few < replayed == 4
 
 
 def test_a_tensor_that_only_the_diffusion_reads_in_an_unusual_place_is_an_error_and_no_lost_gradient() -> None:

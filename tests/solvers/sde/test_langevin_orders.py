@@ -8,8 +8,8 @@ import scipy.stats
 import torch
 
 import nde
+from nde.solvers.brownian import BrownianIncrement
 from nde.solvers.sde import find_sde_method, sde_method_names
-from nde.solvers.sde.field import Increment
 
 METHODS = sde_method_names("ito", "langevin")
 PATH = nde.BrownianPath(
@@ -85,7 +85,7 @@ class _Units:
         first = 2 if s < self.middle else 5
         for part, scale in enumerate((1.0, 12.0, 720.0)):
             parts[part, first + part] = math.sqrt((t - s) / scale)
-        return Increment(*parts, None)
+        return BrownianIncrement(*parts, None)
 
 
 def invariant_covariance(method, h, stiffness, gamma, u):

@@ -10,8 +10,8 @@ import scipy.linalg
 import torch
 
 import nde
+from nde.solvers.brownian import BrownianIncrement
 from nde.solvers.sde import find_sde_method, sde_method_names
-from nde.solvers.sde.field import Increment
 from nde.solvers.sde.weak import discrete_noise
 from nde.solvers.sde.weak_tableau import RI6
 
@@ -36,7 +36,7 @@ class Branches:
         self.shape = tuple(self.values.shape)
 
     def __call__(self, s, t):
-        return Increment(math.sqrt(t - s) * self.values, None, None, None)
+        return BrownianIncrement(math.sqrt(t - s) * self.values, None, None, None)
 
     def step(self, method, drift, diffusion, y0, h, noise, t=0.3):
         """Return the states after one step from ``y0``, one per branch."""
