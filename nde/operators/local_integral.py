@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nde.operators.bases import Basis, HatBasis, OddBasis
-from nde.operators.convolution import direct, fast_length, multiply_spectra, taps_of, weigh_walls
+from nde.operators.convolution import direct, multiply_spectra, padded_lengths, taps_of, weigh_walls
 from nde.operators.extension import extend
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.kernel_tables import half_widths, kernel_spectrum, kernel_table, point_moments
@@ -106,19 +106,14 @@ class LocalIntegral(OperatorLayer):
     def _by_transforms(
         self, x: Tensor, grid: UniformGrid, spacing: tuple[float, ...], halves: tuple[int, ...], kinds: tuple[str, ...]
     ) -> Tensor:
-        dtype, shape = x.dtype, x.shape[2:]
+        dtype, shape = x.dtype, tuple(x.shape[2:])
         x = transformable(x)
-        before = [0] * self.dims
-        lengths = list(shape)
-        for axis, (half, kind) in enumerate(zip(halves, kinds, strict=True)):
-            if kind == "reflect":
-                x = extend(x, axis + 2, half, kind, grid.centering)
-                before[axis] = half
-                lengths[axis] = fast_length(shape[axis] + 2 * half)
-            elif kind == "zero":  # a half-width of zeros keeps the two ends apart
-                lengths[axis] = fast_length(shape[axis] + half)
-        spectrum = kernel_spectrum(self.basis, self.radius, spacing, tuple(lengths), x.dtype, x.device)
-        result = multiply_spectra(x, spectrum, self.weight.to(x.dtype), tuple(lengths))
+        lengths = padded_lengths(shape, halves, kinds)
+        before = [half if kind == "reflect" else 0 for half, kind in zip(halves, kinds, strict=True)]
+        for axis, width in enumerate(before, start=2):
+            x = extend(x, axis, width, "reflect", grid.centering)
+        spectrum = kernel_spectrum(self.basis, self.radius, spacing, lengths, x.dtype, x.device)
+        result = multiply_spectra(x, spectrum, self.weight.to(x.dtype), lengths)
         for axis, (start, count) in enumerate(zip(before, shape, strict=True), start=2):
             result = result.narrow(axis, start, count)
         return result.to(dtype)
