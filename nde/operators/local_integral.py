@@ -34,7 +34,7 @@ class LocalIntegral(OperatorLayer):
     quadrature weights of the points at hand. So one set of weights is one operator at every resolution and on every
     kind of `Grid`, up to quadrature errors, of second order on uniform grids. Ocampo, Price, McEwen (2023), Scalable
     and equivariant spherical CNNs by discrete-continuous convolutions; Liu-Schiaffini et al. (2024), Neural operators
-    with localized integral and differential kernels, section 3.3.
+    with localized integral and differential kernels.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
