@@ -6,7 +6,6 @@ that are compared with: Rubanova, Chen, Duvenaud (2019); Kelly, Bettencourt, Joh
 
 from __future__ import annotations
 
-import io
 import math
 import tarfile
 import zlib
@@ -111,10 +110,10 @@ def _texts(path: Path) -> Iterator[tuple[str, str]]:
         with tarfile.open(path, "r:gz") as archive:
             members = [member for member in archive.getmembers() if member.isfile() and member.name.endswith(".txt")]
             for member in sorted(members, key=lambda member: member.name):
-                file = archive.extractfile(member)
-                assert file is not None  # members are files
-                yield f"{member.name} in {path}", io.TextIOWrapper(file, encoding="ascii").read()
-    except (EOFError, tarfile.TarError, zlib.error, OSError) as error:
+                content = archive.extractfile(member)
+                if content is not None:  # as it is for all files
+                    yield f"{member.name} in {path}", content.read().decode("ascii")
+    except (EOFError, UnicodeError, tarfile.TarError, zlib.error, OSError) as error:
         raise DamagedFile(f"{path} cannot be unpacked: {error}. Get it again.") from error
 
 

@@ -104,7 +104,7 @@ def _curve(axis: Axes, key: str, method: str, rows: list[Row]) -> None:
             axis.plot(horizontal, vertical, marker="x", markersize=11, color=colour, markeredgewidth=2)
         if method != NONE and len(rows) > 1:
             axis.annotate(
-                row.label.split(" to ")[0],
+                f"{row.strength:g}",
                 (horizontal, vertical),
                 (3, 3),
                 textcoords="offset points",

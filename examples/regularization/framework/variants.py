@@ -118,8 +118,8 @@ class Variant:
 
     @property
     def strength(self) -> float:
-        """The weight as a number, to put points in order: the first one of an annealing."""
-        return self.weight[0] if isinstance(self.weight, tuple) else self.weight
+        """The weight as a number, to put points in order: the larger end of an annealing."""
+        return max(self.weight) if isinstance(self.weight, tuple) else self.weight
 
     @property
     def slug(self) -> str:
