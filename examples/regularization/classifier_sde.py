@@ -1,7 +1,8 @@
 """Experiment 4: a classifier whose body is a neural SDE, as in Pal et al. (2021, 2023), on handwritten digits or MNIST.
 
 A linear map makes a small state of the pixels, an SDE moves it along one path in training, and a linear read-out makes
-logits of the end. Predictions are the means of the logits over several paths.
+logits of the end. Predictions are the means of the logits over several paths. In the default set-ups, both linear maps
+keep their random initialisation, as in experiment 1.
 """
 
 from __future__ import annotations
