@@ -1,8 +1,19 @@
 """Taylor-mode derivatives: jets through unmodified PyTorch functions and modules."""
 
 from nde.taylor.evaluate import jet
+from nde.taylor.extension import register_derivative, register_linear, register_rule
 from nde.taylor.jet_type import Jet
-from nde.taylor.registry import InPlaceError, MissingRuleError
+from nde.taylor.registry import InPlaceError, MissingRuleError, NonFiniteError
 from nde.taylor.seeds import OneHot
 
-__all__ = ["InPlaceError", "Jet", "MissingRuleError", "OneHot", "jet"]
+__all__ = [
+    "InPlaceError",
+    "Jet",
+    "MissingRuleError",
+    "NonFiniteError",
+    "OneHot",
+    "jet",
+    "register_derivative",
+    "register_linear",
+    "register_rule",
+]

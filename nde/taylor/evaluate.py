@@ -10,6 +10,7 @@ from torch import Tensor
 import nde.taylor.rules  # noqa: F401  (fills the table of rules)
 from nde.taylor.frame import Frame
 from nde.taylor.jet_type import Jet
+from nde.taylor.jet_type import check_finite as check_finite_jet
 from nde.taylor.seeds import Seed, lifted_seeds
 
 __all__ = ["jet"]
@@ -75,12 +76,17 @@ def jet(
         Mode Automatic Differentiation (2025).
     """
     global _depth
+    if not callable(f):
+        raise TypeError(f"f must be callable, a function or a module, but is {type(f).__name__}.")
     seeds: list[Any] = list(tangents) if isinstance(tangents, (list, tuple)) else [tangents]
     lifted, directions = lifted_seeds(x, seeds, order, collapse, weights)
     _depth += 1
     try:
         frame = Frame(order, directions, collapse, weights, _depth, check_finite)
-        result = f(Jet(frame, lifted))
+        curve = Jet(frame, lifted)
+        if check_finite:
+            check_finite_jet(curve, "what jet was given, x and tangents,")
+        result = f(curve)
     finally:
         _depth -= 1
     if isinstance(result, Jet) and result.frame is frame:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame, Lifted
-from nde.taylor.registry import find_rule, in_place_error
+from nde.taylor.onehot import OneHotCoefficient
+from nde.taylor.registry import NonFiniteError, find_rule, in_place_error, name_of
 
 __all__ = ["Jet", "belongs", "dispatch", "series_of"]
 
@@ -179,10 +180,39 @@ def deepest_frame(values: Any, found: Frame | None = None) -> Frame | None:
 def dispatch(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Apply a function's rule to arguments among which there is a jet."""
     rule = find_rule(function)
+    if "out" in kwargs:
+        kwargs = dict(kwargs)
+        if kwargs.pop("out") is not None:
+            raise in_place_error(f"{name_of(function)} with out=")
     frame = deepest_frame(args)
     if kwargs:
         frame = deepest_frame(kwargs.values(), frame)
-    return rule(frame, *args, **kwargs)
+    result = rule(frame, *args, **kwargs)
+    if frame is not None and frame.check_finite:
+        check_finite(result, name_of(function))
+    return result
+
+
+def check_finite(result: Any, source: str) -> None:
+    """Raise NonFiniteError where a coefficient of a jet (or of one of several) is not finite.
+
+    Raises:
+        NonFiniteError: It names the source, the order and the first index.
+    """
+    if isinstance(result, (tuple, list)):
+        for part in result:
+            check_finite(part, source)
+    if not isinstance(result, Jet):
+        return
+    for order, coefficient in enumerate(result.lifted):
+        value = coefficient.dense() if isinstance(coefficient, OneHotCoefficient) else coefficient
+        if not isinstance(value, Tensor) or bool(torch.isfinite(value).all()):
+            continue
+        place = tuple(int(i) for i in torch.nonzero(~torch.isfinite(value))[0][1:])
+        raise NonFiniteError(
+            f"{source} gave a coefficient of order {order} that is not finite, at {place} of shape {tuple(result.shape)}. "
+            "Move the points away from the singularity, or write the function so that it is smooth there."
+        )
 
 
 def belongs(frame: Frame, value: Any) -> bool:

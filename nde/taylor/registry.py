@@ -7,13 +7,20 @@ from typing import Any
 
 import torch
 
-__all__ = ["RULES", "InPlaceError", "MissingRuleError", "find_rule", "functions_named", "rule_for"]
+__all__ = ["RULES", "InPlaceError", "MissingRuleError", "NonFiniteError", "find_rule", "functions_named", "rule_for"]
 
 Rule = Callable[..., Any]  # (frame, *args, **kwargs) with the arguments of the function
 
 RULES: dict[Any, Rule] = {}
 
 _NAMESPACES = (torch, torch.Tensor, torch.nn.functional, torch.special)
+
+_PUBLIC = {
+    "torch._C._nn": "torch.nn.functional",
+    "torch._C._linalg": "torch.linalg",
+    "torch._C._special": "torch.special",
+    "torch._C._fft": "torch.fft",
+}
 
 
 class MissingRuleError(NotImplementedError):
@@ -22,6 +29,10 @@ class MissingRuleError(NotImplementedError):
 
 class InPlaceError(RuntimeError):
     """A jet cannot be written to in place."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A coefficient is not finite; the message names the operation that made it."""
 
 
 def functions_named(*names: str) -> list[Any]:
@@ -52,7 +63,10 @@ def name_of(function: Any) -> str:
     owner = getattr(function, "__objclass__", None)
     if owner is not None:
         return f"Tensor.{name}"
-    module = (getattr(function, "__module__", None) or "torch").replace("torch._C._nn", "torch.nn.functional")
+    module = getattr(function, "__module__", None) or "torch"
+    for inside, outside in _PUBLIC.items():
+        if module == inside:
+            return f"{outside}.{name.removeprefix(outside.rpartition('.')[2] + '_')}"
     return f"{module}.{name}"
 
 
@@ -80,8 +94,8 @@ def find_rule(function: Any) -> Rule:
     if in_place or (plain.endswith("_") and not plain.endswith("__")):
         raise in_place_error(name)
     raise MissingRuleError(
-        f"nde.taylor has no rule for {name}. Register one before the evaluation, by what the function is: "
-        "nde.taylor.register_rule(function, rule) where rule computes the same from operations that have rules, "
-        "nde.taylor.register_derivative(function, derivative) for an elementwise function with y' = derivative(z) z', or "
-        "nde.taylor.register_linear(function) for a function that is linear in its first argument."
+        f"nde.taylor has no rule for {name}. Register one before the evaluation, by what the function is:\n"
+        f"    nde.taylor.register_derivative({name}, derivative)  # elementwise with y' = derivative(z) z'\n"
+        f"    nde.taylor.register_linear({name})                  # linear in its first argument\n"
+        f"    nde.taylor.register_rule({name}, rule)              # rule: the same from operations that have rules"
     )

@@ -9,7 +9,7 @@ import torch
 
 from nde.taylor.frame import Frame
 from nde.taylor.jet_type import Jet, belongs, series_of
-from nde.taylor.registry import rule_for
+from nde.taylor.registry import RULES, rule_for
 from nde.taylor.series import accumulate, convolve, multilinear, tail
 
 __all__ = ["aligned", "full_along", "rank_of"]
@@ -146,7 +146,7 @@ def _linear(frame: Frame, input: Any, weight: Any, bias: Any = None) -> Any:
     return product + bias if belongs(frame, bias) else product
 
 
-@rule_for("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot", "inner")
+@rule_for("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot")
 def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     if input.ndim == 1 or other.ndim == 1:
         left = torch.unsqueeze(input, -2) if input.ndim == 1 else input
@@ -170,9 +170,11 @@ def _outer(frame: Frame, input: Any, vec2: Any) -> Any:
     return torch.unsqueeze(input, -1) * torch.unsqueeze(vec2, -2)
 
 
-@rule_for("cross", "linalg_cross")
-def _cross(frame: Frame, input: Any, other: Any, dim: int = -1) -> Any:
+def _cross(frame: Frame, input: Any, other: Any, *, dim: int = -1) -> Any:
     def turned(value: Any, by: int) -> Any:
         return torch.roll(value, by, dim)
 
     return turned(input, -1) * turned(other, -2) - turned(input, -2) * turned(other, -1)
+
+
+RULES[torch.linalg.cross] = _cross

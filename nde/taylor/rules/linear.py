@@ -104,9 +104,18 @@ _GENERAL = [
 for _function in functions_named(*_GENERAL):
     register_linear(_function)
 
+
+def _register_conversion(function: Any) -> None:
+    def rule(frame: Frame, input: Any, *args: Any, **kwargs: Any) -> Any:
+        plain = [arg.primal if belongs(frame, arg) else arg for arg in args]  # what a jet is converted like
+        if not belongs(frame, input):
+            return function(input, *plain, **kwargs)
+        return each(input, lambda c: function(c.dense() if isinstance(c, OneHotCoefficient) else c, *plain, **kwargs))
+
+    RULES[function] = rule
+
+
 for _function in functions_named(
-    *["clone", "contiguous", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cuda", "cpu"]
+    "clone", "contiguous", "to", "type", "type_as", "float", "double", "half", "bfloat16", "cuda", "cpu"
 ):
-    RULES[_function] = lambda frame, input, *args, _function=_function, **kwargs: each(
-        input, lambda c: _function(c.dense() if isinstance(c, OneHotCoefficient) else c, *args, **kwargs)
-    )
+    _register_conversion(_function)

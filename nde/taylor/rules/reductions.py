@@ -31,7 +31,7 @@ def _sum(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dt
 
     def summed(c: Lifted) -> Lifted:
         total = c.sum(axes, keepdim=keepdim)
-        repeats = math.prod(shape[axis] for axis in axes if c.shape[axis] == 1)
+        repeats = math.prod([shape[axis] for axis in axes if c.shape[axis] == 1])
         return total if repeats == 1 else total * repeats
 
     return each(input, summed)
@@ -39,7 +39,7 @@ def _sum(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dt
 
 @rule_for("mean")
 def _mean(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
-    count = math.prod(input.shape[axis] for axis in _axes(dim, input.ndim)) if input.ndim else 1
+    count = math.prod([input.shape[axis] for axis in _axes(dim, input.ndim)]) if input.ndim else 1
     return _sum(frame, input, dim, keepdim, dtype=dtype) * (1 / count)
 
 
@@ -57,7 +57,7 @@ def _var(
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
-    count = math.prod(input.shape[axis] for axis in _axes(dim, input.ndim))
+    count = math.prod([input.shape[axis] for axis in _axes(dim, input.ndim)])
     centred = input - _mean(frame, input, dim, True)
     return _sum(frame, torch.square(centred), dim, keepdim) * (1 / (count - correction))
 

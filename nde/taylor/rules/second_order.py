@@ -33,20 +33,23 @@ class _SecondOrder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, local: LocalSeries, series: list[Tensor], z0: Tensor, z1: Tensor, z2: Tensor | None) -> tuple[Tensor, ...]:
         ctx.local = local
-        ctx.save_for_backward(z0, z1, z2)
         f0, f1, f2 = series
-        top = f2 * _sum_of_squares(z1)
+        squares = _sum_of_squares(z1)
+        ctx.save_for_backward(z0, z1, z2, squares)
+        top = f2 * squares
         if z2 is not None:
             top = torch.addcmul(top, f1, z2)
         return f0, f1 * z1, top
 
     @staticmethod
     def backward(ctx: Any, g0: Tensor, g1: Tensor, g2: Tensor) -> tuple[Tensor | None, ...]:
-        z0, z1, z2 = ctx.saved_tensors
+        z0, z1, z2, squares = ctx.saved_tensors
+        if torch.is_grad_enabled():  # to be differentiated again
+            squares = _sum_of_squares(z1)
         _, f1, f2, f3 = (0.0 if f is None else f for f in ctx.local(z0, 3))
         # f_m' = (m + 1) f_(m+1)
         curved = f2 * g2
-        d0 = f1 * g0 + 2 * f2 * (g1 * z1).sum(0, keepdim=True) + 3 * f3 * g2 * _sum_of_squares(z1)
+        d0 = f1 * g0 + 2 * f2 * (g1 * z1).sum(0, keepdim=True) + 3 * f3 * g2 * squares
         d2 = None
         if z2 is not None:
             d0 = torch.addcmul(d0, curved, z2, value=2)
@@ -54,7 +57,7 @@ class _SecondOrder(torch.autograd.Function):
         d1 = None
         if ctx.needs_input_grad[3]:
             if z1.shape[1:] == z0.shape[1:]:
-                d1 = torch.addcmul(f1 * g1, curved, z1, value=2)
+                d1 = f1 * g1 + (2 * curved) * z1 if torch.is_grad_enabled() else (f1 * g1).add_((2 * curved) * z1)
             else:  # directions shared along some axes: the sums over those come first
                 d1 = (f1 * g1).sum_to_size(z1.shape) + 2 * curved.sum_to_size(1, *z1.shape[1:]) * z1
         return None, None, d0, d1, d2
