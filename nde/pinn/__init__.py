@@ -1,1 +1,1 @@
-"""Physics-informed networks: domains, conditions, networks, weights, optimisers, a trainer and problems to try it on."""
+"""Physics-informed networks: domains, conditions, networks, optimisers, a trainer, and problems to try them on."""

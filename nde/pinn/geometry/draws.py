@@ -62,7 +62,7 @@ def unit_cube(
 
 
 def sample_dimensions(count: int, dimension: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """Draw ``count`` distinct coordinates out of ``dimension``, shape ``(count,)``, with work that does not grow with it.
+    """Draw distinct coordinates out of ``dimension``, shape ``(count,)``, at a cost that does not grow with it.
 
     Raises:
         ValueError: ``count`` is below 1 or more than ``dimension``.

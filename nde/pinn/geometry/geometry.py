@@ -194,6 +194,6 @@ def draw_accepted(
         if total >= count:
             return torch.cat(found)[:count]
     raise ValueError(
-        f"only {total} of {drawn} drawn points lie {what}: it is empty or very small in the domain that it is cut from. "
+        f"only {total} of {drawn} drawn points lie {what}: it is empty or very small in what it is cut from. "
         "Check the operands."
     )

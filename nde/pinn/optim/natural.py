@@ -1,0 +1,179 @@
+"""Gauss-Newton steps on residuals: natural gradients with adaptive damping, solved in the smaller of two spaces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nde.pinn.jacobian import residual_jacobian
+from nde.pinn.problem import Problem
+
+__all__ = ["NaturalGradient"]
+
+_LARGEST_DAMPING = 1e12
+
+
+class NaturalGradient(torch.optim.Optimizer):
+    """Steps ``phi = mu phi' + J^T (J J^T + damping)^-1 (r - mu J phi')`` with the Jacobian ``J`` of all residuals ``r``.
+
+    The system is solved for as many unknowns as there are residuals or parameters, whichever are fewer. A step that
+    does not lower the loss is taken again with more damping, as by Levenberg and Marquardt, until one does or none is
+    left. Works best in float64.
+
+    Args:
+        problem: What is minimised. The residuals must be exact.
+        damping: Initial damping, relative to the mean diagonal of ``J J^T`` or ``J^T J``.
+        momentum: ``mu``, below 1: how much of the last step is kept where the new residuals do not speak against it
+            (SPRING); useful with points that are drawn anew in every step.
+        smallest_damping: Floor of the damping.
+        attempts: How often a step is tried with more damping.
+        chunk: Number of points whose Jacobian is computed at once; None: all.
+
+    Attributes:
+        status: ``"running"``, or ``"stalled"`` after a step for which every attempt failed.
+        losses: The losses by condition before the last step.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Source:
+        Müller and Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent (2023); Guzman-Cordero,
+        Dangel, Goldshlager, Zeinhofer, Improving energy natural gradient descent through Woodbury, momentum, and
+        randomization (2025); Goldshlager, Abrahamsen, Lin, A Kaczmarz-inspired approach to accelerate the optimization
+        of neural network wavefunctions (2024).
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        damping: float = 1e-3,
+        momentum: float = 0.0,
+        smallest_damping: float = 1e-14,
+        attempts: int = 12,
+        chunk: int | None = None,
+    ) -> None:
+        if not damping > 0 or not smallest_damping > 0:
+            raise ValueError(f"damping must be positive, but is {damping} with the floor {smallest_damping}.")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, but is {momentum}.")
+        if attempts < 1:
+            raise ValueError(f"attempts must be at least 1, but is {attempts}.")
+        trained = [parameter for parameter in problem.parameters() if parameter.requires_grad]
+        super().__init__(trained, {"damping": damping, "momentum": momentum})
+        self.problem = problem
+        self.smallest_damping = smallest_damping
+        self.attempts = attempts
+        self.chunk = chunk
+        self.status = "running"
+        self.losses: dict[str, Tensor] = {}
+
+    @property
+    def damping(self) -> float:
+        """The damping that the next step begins with."""
+        return self.param_groups[0]["damping"]
+
+    @torch.no_grad()
+    def step(
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        weights: Mapping[str, Tensor | float] | None = None,
+    ) -> float:
+        """Take a step on the problem's current points and return the loss before it.
+
+        Args:
+            closure: Not used; the problem is evaluated itself.
+            weights: As for `Problem.losses`.
+
+        Raises:
+            NonFiniteResidualError: The residual is not finite before the step.
+        """
+        group = self.param_groups[0]
+        parameters = group["params"]
+        residual, jacobian = self._system(weights)
+        before = float(residual.square().sum())
+        start = [parameter.clone() for parameter in parameters]
+        last = self.state[parameters[0]].get("direction")
+        if last is None:
+            last = jacobian.new_zeros(jacobian.shape[1])
+        kept = group["momentum"] * last
+        target = residual - jacobian @ kept if group["momentum"] else residual
+        dual = jacobian.shape[0] < jacobian.shape[1]
+        gram = jacobian @ jacobian.T if dual else jacobian.T @ jacobian
+        scale = float(gram.diagonal().mean())
+        right = target if dual else jacobian.T @ target
+        for _ in range(self.attempts):
+            direction = self._solve(gram, right, group["damping"] * scale)
+            if direction is not None:
+                direction = kept + (jacobian.T @ direction if dual else direction)
+                self._move(parameters, start, direction)
+                if self._loss(weights) < before:
+                    group["damping"] = max(group["damping"] / 3, self.smallest_damping)
+                    self.state[parameters[0]]["direction"] = direction
+                    self.status = "running"
+                    return before
+            group["damping"] = min(group["damping"] * 4, _LARGEST_DAMPING)
+        for parameter, value in zip(parameters, start, strict=True):
+            parameter.copy_(value)
+        self.state[parameters[0]].pop("direction", None)  # what did not help must not be kept
+        self.status = "stalled"
+        return before
+
+    def _system(self, weights: Mapping[str, Tensor | float] | None) -> tuple[Tensor, Tensor]:
+        """Return residuals and Jacobian, scaled so that the loss is the sum of the squares."""
+        residuals, rows = [], []
+        for name, residual in self.problem.residuals().items():
+            value = _exact(name, residual)
+            factor = self._factors(name, value, weights)
+            residuals.append((value * factor).reshape(-1))
+            self.losses[name] = residuals[-1].square().sum()
+            jacobian = residual_jacobian(self.problem, name, self.problem.points(name), chunk=self.chunk)
+            rows.append(jacobian * factor.expand_as(value).reshape(-1, 1))
+        return torch.cat(residuals), torch.cat(rows)
+
+    def _factors(self, name: str, value: Tensor, weights: Mapping[str, Tensor | float] | None) -> Tensor:
+        """Return the factors of a residual whose squares weigh its mean square."""
+        weight = torch.as_tensor(1.0 if weights is None else weights.get(name, 1.0)).to(value)
+        weight = weight.reshape(-1, *[1] * (value.ndim - 1)) if weight.ndim else weight
+        return (weight * (self.problem.conditions[name].weight / value.numel())).sqrt()
+
+    def _loss(self, weights: Mapping[str, Tensor | float] | None) -> float:
+        try:
+            residuals = self.problem.residuals()
+        except FloatingPointError:  # a trial step too far
+            return math.inf
+        total = 0.0
+        for name, residual in residuals.items():
+            value = _exact(name, residual)
+            total += float((value * self._factors(name, value, weights)).square().sum())
+        return total
+
+    @staticmethod
+    def _solve(gram: Tensor, right: Tensor, damping: float) -> Tensor | None:
+        factor, info = torch.linalg.cholesky_ex(
+            gram + damping * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        )
+        if int(info):
+            return None
+        return torch.cholesky_solve(right.unsqueeze(1), factor).squeeze(1)
+
+    @staticmethod
+    def _move(parameters: list[Tensor], start: list[Tensor], direction: Tensor) -> None:
+        offset = 0
+        for parameter, value in zip(parameters, start, strict=True):
+            size = parameter.numel()
+            parameter.copy_(value - direction[offset : offset + size].view_as(parameter))
+            offset += size
+
+
+def _exact(name: str, residual: Any) -> Tensor:
+    if isinstance(residual, Tensor):
+        return residual
+    if not residual.exact:
+        raise TypeError(f'condition {name!r} is estimated at random; natural gradients need mode="exact" or "rank".')
+    return residual.value
