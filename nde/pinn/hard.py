@@ -14,8 +14,8 @@ class HardConstraint(nn.Module):
     """``u(x) = lift(x) + factor(x) * network(x)``: where the factor vanishes, ``u`` is ``lift`` whatever the network.
 
     With ``factor=domain.vanishing`` and ``lift`` any function that has the boundary values, the Dirichlet condition
-    holds exactly. With ``lambda x: domain.vanishing_at_start(x)`` and the initial values the initial condition does, with its
-    square also the initial slope of the lift.
+    holds exactly. With ``factor=domain.vanishing_at_start`` and the initial values the initial condition does, with the
+    square of that factor also the initial slope of the lift.
 
     Args:
         network: ``(*S, d) -> (*S,)``, ``(*S, 1)`` or ``(*S, C)``.

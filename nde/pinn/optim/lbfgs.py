@@ -26,9 +26,9 @@ class LBFGS(torch.optim.LBFGS):
         tolerance_grad: The gradient's largest entry at which it is done.
 
     Attributes:
-        status: ``"running"``; ``"converged"``: the gradient is below its tolerance; ``"stalled"``: not even the steepest
-            descent lowers the loss, which in float32 usually is rounding. A change of the loss, such as new points or
-            weights, makes it run again.
+        status: ``"running"``; ``"converged"``: the gradient is below its tolerance; ``"stalled"``: not even the
+            steepest descent lowers the loss, which in float32 usually is rounding. A change of the loss, such as new
+            points or weights, makes it run again.
         restarts: How often the pairs were forgotten.
 
     Source:
@@ -80,9 +80,8 @@ class LBFGS(torch.optim.LBFGS):
                 continue
             first = loss if first is None else first
             if not bool(torch.isfinite(torch.as_tensor(loss)).all()):
-                raise FloatingPointError(
-                    f"the loss is {float(loss)} before the step. Lower the learning rate before it."
-                )
+                value = float(torch.as_tensor(loss).detach())
+                raise FloatingPointError(f"the loss is {value} before the step. Lower the learning rate before it.")
             if self._largest_gradient() <= self.param_groups[0]["tolerance_grad"]:
                 self.status = "converged"
                 return first

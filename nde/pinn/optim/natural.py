@@ -1,4 +1,4 @@
-"""Gauss-Newton steps on residuals: natural gradients with adaptive damping, solved in the smaller of two spaces."""
+"""Gauss-Newton steps on residuals: natural gradients with a line search, solved in the smaller of two spaces."""
 
 from __future__ import annotations
 
@@ -11,66 +11,67 @@ from torch import Tensor
 
 from nde.pinn.jacobian import residual_jacobian
 from nde.pinn.problem import Problem
+from nde.taylor.operators.checks import check_count
 
 __all__ = ["NaturalGradient"]
 
-_LARGEST_DAMPING = 1e12
+_LARGEST_DAMPING = 1e8
 
 
 class NaturalGradient(torch.optim.Optimizer):
-    """Steps ``phi = mu phi' + J^T (J J^T + damping)^-1 (r - mu J phi')`` with the Jacobian ``J`` of all residuals ``r``.
+    """Steps along ``phi = mu phi' + J^T (J J^T + damping)^-1 (r - mu J phi')``: ``r`` residuals, ``J`` their Jacobian.
 
-    The system is solved for as many unknowns as there are residuals or parameters, whichever are fewer. A step that
-    does not lower the loss is taken again with more damping, as by Levenberg and Marquardt, until one does or none is
-    left. Works best in float64.
+    The system is solved for as many unknowns as there are residuals or parameters, whichever are fewer. A line search
+    halves the step while that lowers the loss; where only short steps or none do, the damping is raised.
+    Works best in float64, with little damping and points that stay.
 
     Args:
         problem: What is minimised. The residuals must be exact.
-        damping: Initial damping, relative to the mean diagonal of ``J J^T`` or ``J^T J``.
-        momentum: ``mu``, below 1: how much of the last step is kept where the new residuals do not speak against it
-            (SPRING); useful with points that are drawn anew in every step.
-        smallest_damping: Floor of the damping.
-        attempts: How often a step is tried with more damping.
+        damping: Relative to the mean diagonal of ``J J^T`` or ``J^T J``; raised where needed and lowered again to this.
+            None: just above rounding. With few points that are drawn anew in every step try 1e-4.
+        momentum: ``mu``, below 1: how much of the last direction is kept where the new residuals do not speak against
+            it (SPRING).
+        halvings: The line search ends at the step ``2^-halvings``.
         chunk: Number of points whose Jacobian is computed at once; None: all.
 
     Attributes:
-        status: ``"running"``, or ``"stalled"`` after a step for which every attempt failed.
+        status: ``"running"``, or ``"stalled"`` after a call in which no step lowered the loss.
         losses: The losses by condition before the last step.
+        length: Of the last step, in directions.
 
     Raises:
         ValueError: A setting is out of range.
 
     Source:
-        Müller and Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent (2023); Guzman-Cordero,
-        Dangel, Goldshlager, Zeinhofer, Improving energy natural gradient descent through Woodbury, momentum, and
-        randomization (2025); Goldshlager, Abrahamsen, Lin, A Kaczmarz-inspired approach to accelerate the optimization
-        of neural network wavefunctions (2024).
+        Müller and Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent (2023);
+        Guzman-Cordero, Dangel, Goldshlager, Zeinhofer, Improving energy natural gradient descent through Woodbury,
+        momentum, and randomization (2025); Goldshlager, Abrahamsen, Lin, A Kaczmarz-inspired approach to accelerate the
+        optimization of neural network wavefunctions (2024).
     """
 
     def __init__(
         self,
         problem: Problem,
         *,
-        damping: float = 1e-3,
+        damping: float | None = None,
         momentum: float = 0.0,
-        smallest_damping: float = 1e-14,
-        attempts: int = 12,
+        halvings: int = 16,
         chunk: int | None = None,
     ) -> None:
-        if not damping > 0 or not smallest_damping > 0:
-            raise ValueError(f"damping must be positive, but is {damping} with the floor {smallest_damping}.")
+        if damping is None:
+            damping = 64 * torch.finfo(problem.like.dtype).eps
+        if not damping > 0:
+            raise ValueError(f"damping must be positive, but is {damping}.")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, but is {momentum}.")
-        if attempts < 1:
-            raise ValueError(f"attempts must be at least 1, but is {attempts}.")
         trained = [parameter for parameter in problem.parameters() if parameter.requires_grad]
-        super().__init__(trained, {"damping": damping, "momentum": momentum})
+        super().__init__(trained, {"damping": damping, "smallest_damping": damping, "momentum": momentum})
         self.problem = problem
-        self.smallest_damping = smallest_damping
-        self.attempts = attempts
+        self.halvings = check_count(halvings, "halvings", 0)
         self.chunk = chunk
         self.status = "running"
         self.losses: dict[str, Tensor] = {}
+        self.length = 0.0
 
     @property
     def damping(self) -> float:
@@ -98,31 +99,51 @@ class NaturalGradient(torch.optim.Optimizer):
         residual, jacobian = self._system(weights)
         before = float(residual.square().sum())
         start = [parameter.clone() for parameter in parameters]
-        last = self.state[parameters[0]].get("direction")
-        if last is None:
-            last = jacobian.new_zeros(jacobian.shape[1])
-        kept = group["momentum"] * last
+        state = self.state[parameters[0]]
+        kept = group["momentum"] * state.get("direction", jacobian.new_zeros(jacobian.shape[1]))
         target = residual - jacobian @ kept if group["momentum"] else residual
         dual = jacobian.shape[0] < jacobian.shape[1]
         gram = jacobian @ jacobian.T if dual else jacobian.T @ jacobian
         scale = float(gram.diagonal().mean())
         right = target if dual else jacobian.T @ target
-        for _ in range(self.attempts):
-            direction = self._solve(gram, right, group["damping"] * scale)
-            if direction is not None:
-                direction = kept + (jacobian.T @ direction if dual else direction)
-                self._move(parameters, start, direction)
-                if self._loss(weights) < before:
-                    group["damping"] = max(group["damping"] / 3, self.smallest_damping)
-                    self.state[parameters[0]]["direction"] = direction
+        while group["damping"] <= _LARGEST_DAMPING:
+            solution = self._solve(gram, right, group["damping"] * scale)
+            if solution is not None:
+                direction = kept + (jacobian.T @ solution if dual else solution)
+                self.length = self._search(parameters, start, direction, before, weights)
+                if self.length:
+                    # short steps: directions that hardly change the residuals are too long for a linear model
+                    factor = 10.0 if self.length < 0.3 else 0.1 if self.length == 1 else 1.0
+                    group["damping"] = max(group["damping"] * factor, group["smallest_damping"])
+                    if group["momentum"]:
+                        state["direction"] = direction
                     self.status = "running"
                     return before
-            group["damping"] = min(group["damping"] * 4, _LARGEST_DAMPING)
-        for parameter, value in zip(parameters, start, strict=True):
-            parameter.copy_(value)
-        self.state[parameters[0]].pop("direction", None)  # what did not help must not be kept
+            group["damping"] *= 100
+        group["damping"] = group["smallest_damping"]
+        state.pop("direction", None)  # what did not help must not be kept
         self.status = "stalled"
         return before
+
+    def _search(
+        self,
+        parameters: list[Tensor],
+        start: list[Tensor],
+        direction: Tensor,
+        before: float,
+        weights: Mapping[str, Tensor | float] | None,
+    ) -> float:
+        """Move by the best of the lengths 1, 1/2, 1/4, ..., up to the first worse one; return it, 0 if none helps."""
+        best, length = before, 0.0
+        for halving in range(self.halvings + 1):
+            self._move(parameters, start, 0.5**halving * direction)
+            loss = self._loss(weights)
+            if loss < best:
+                best, length = loss, 0.5**halving
+            elif length:
+                break
+        self._move(parameters, start, length * direction)
+        return length
 
     def _system(self, weights: Mapping[str, Tensor | float] | None) -> tuple[Tensor, Tensor]:
         """Return residuals and Jacobian, scaled so that the loss is the sum of the squares."""
