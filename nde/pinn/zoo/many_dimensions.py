@@ -104,7 +104,7 @@ def sine_gordon(
 def hamilton_jacobi_bellman(dimension: int, *, mode: str = "exact", samples: int | None = None) -> Case:
     """Return ``u_t + Laplace u - |grad u|^2 = 0`` on ``[-1, 1]^d``; at the end ``t = 1`` ``u = log((1 + |x|^2) / 2)``.
 
-    The solution is Hopf and Cole's, ``-log E exp(-g(x + sqrt(2) W))``; because ``g`` depends on ``|x|`` alone, it is the
+    The solution is Hopf and Cole's, ``-log E exp(-g(x + sqrt(2) W))``; as ``g`` depends on ``|x|`` alone, it is the
     integral of ``exp(-s) (1 + 4 tau s)^(-d/2) exp(-s |x|^2 / (1 + 4 tau s))`` over ``s``, taken by Gauss's quadrature.
 
     Args:
