@@ -79,7 +79,7 @@ def plot_solution(
         value = model(x)
         return value if value.ndim == 1 else value[:, component]
 
-    fields = [("model", values)]
+    fields: list[tuple[str, Callable[[Tensor], Tensor]]] = [("model", values)]
     if solution is not None:
         fields += [("solution", solution), ("error", lambda x: (values(x) - solution(x)).abs())]
     return _plot_fields(fields, geometry, resolution, _like(model))

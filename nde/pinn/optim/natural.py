@@ -16,20 +16,22 @@ from nde.taylor.operators.checks import check_count
 __all__ = ["NaturalGradient"]
 
 _LARGEST_DAMPING = 1e8
+_SHORT = 0.3  # of the full step
 
 
 class NaturalGradient(torch.optim.Optimizer):
     """Steps along ``phi = mu phi' + J^T (J J^T + damping)^-1 (r - mu J phi')``: ``r`` residuals, ``J`` their Jacobian.
 
     The system is solved for as many unknowns as there are residuals or parameters, whichever are fewer. A line search
-    halves the step while that lowers the loss; where no step does, the damping is raised for a while. A damping that
-    follows the loss more closely, as Levenberg and Marquardt's, lowers it less in the end.
+    halves the step while that lowers the loss; where no step does, the damping is raised.
     Works best in float64, with little damping and points that stay.
 
     Args:
         problem: What is minimised. The residuals must be exact.
         damping: Relative to the mean diagonal of ``J J^T`` or ``J^T J``; raised where needed and lowered again to this.
-            None: 1.6e-10 in float64, 5e-5 in float32. With few points that are drawn anew in every step try 1e-4.
+            None: little above rounding. With few points that are drawn anew in every step try 1e-4.
+        adaptive: Also raise the damping after short steps and lower it after full ones, which nonlinear equations need
+            (Allen-Cahn, Burgers). Linear ones reach a lower loss without, by many short steps with little damping.
         momentum: ``mu``, below 1: how much of the last direction is kept where the new residuals do not speak against
             it (SPRING).
         halvings: The line search ends at the step ``2^-halvings``.
@@ -55,12 +57,14 @@ class NaturalGradient(torch.optim.Optimizer):
         problem: Problem,
         *,
         damping: float | None = None,
+        adaptive: bool = True,
         momentum: float = 0.0,
         halvings: int = 16,
         chunk: int | None = None,
     ) -> None:
         if damping is None:
-            damping = torch.finfo(problem.like.dtype).eps ** 0.625
+            eps = torch.finfo(problem.like.dtype).eps
+            damping = 64 * eps if adaptive else eps**0.625
         if not damping > 0:
             raise ValueError(f"damping must be positive, but is {damping}.")
         if not 0 <= momentum < 1:
@@ -68,6 +72,7 @@ class NaturalGradient(torch.optim.Optimizer):
         trained = [parameter for parameter in problem.parameters() if parameter.requires_grad]
         super().__init__(trained, {"damping": damping, "smallest_damping": damping, "momentum": momentum})
         self.problem = problem
+        self.adaptive = adaptive
         self.halvings = check_count(halvings, "halvings", 0)
         self.chunk = chunk
         self.status = "running"
@@ -80,7 +85,7 @@ class NaturalGradient(torch.optim.Optimizer):
         return self.param_groups[0]["damping"]
 
     @torch.no_grad()
-    def step(
+    def step(  # type: ignore[override]  # torch's overloads leave out that closures may return tensors
         self,
         closure: Callable[[], Any] | None = None,
         *,
@@ -113,7 +118,11 @@ class NaturalGradient(torch.optim.Optimizer):
                 direction = kept + (jacobian.T @ solution if dual else solution)
                 self.length = self._search(parameters, start, direction, before, weights)
                 if self.length:
-                    group["damping"] = max(group["damping"] / 10, group["smallest_damping"])
+                    # short steps: directions that hardly change the residuals are too long for a linear model
+                    raised = self.adaptive and self.length < _SHORT
+                    kept_up = self.adaptive and self.length < 1
+                    factor = 10.0 if raised else 1.0 if kept_up else 0.1
+                    group["damping"] = max(group["damping"] * factor, group["smallest_damping"])
                     if group["momentum"]:
                         state["direction"] = direction
                     self.status = "running"

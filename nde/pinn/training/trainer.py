@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -174,7 +174,7 @@ class Trainer:
             self.optimizer.step(weights=weights)
             self._losses = self.optimizer.losses
         else:
-            self.optimizer.step(closure)
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # optimisers hand on what it returns
         if self.scheduler is not None:
             self.scheduler.step()
         self.iteration += 1
@@ -186,7 +186,7 @@ class Trainer:
             return None
         if any(getattr(condition.points, "every", None) for condition in self.problem.conditions.values()):
             return None
-        return status
+        return "converged" if status == "converged" else "stalled"
 
     def save(self, path: str | Path | None = None) -> None:
         """Save all that a resumed run needs to be the same as one without a break.
@@ -248,20 +248,17 @@ class Trainer:
 
     def _bar(self, steps: int) -> Any:
         shown = sys.stderr.isatty() if self.progress is None else self.progress
-        make: Callable[..., Any] = _NoBar
         if shown:
             try:
-                from tqdm import tqdm as make
+                from tqdm import tqdm
             except ImportError:
-                make = _NoBar
-        return make(total=steps, initial=self.iteration, unit="step", dynamic_ncols=True)
+                return _NoBar()
+            return tqdm(total=steps, initial=self.iteration, unit="step", dynamic_ncols=True)
+        return _NoBar()
 
 
 class _NoBar:
     """Stands in for a progress bar."""
-
-    def __init__(self, **settings: Any) -> None:
-        pass
 
     def __enter__(self) -> _NoBar:
         return self

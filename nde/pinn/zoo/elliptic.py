@@ -66,7 +66,7 @@ def helmholtz_2d(waves: tuple[int, int] = (1, 4), wave_number: float = 1.0) -> C
 
 
 def biharmonic_2d() -> Case:
-    """Return a plate, ``Laplace^2 u = f`` on the unit square, simply supported: ``u`` and its Laplacian are 0 around it."""
+    """Return a plate, ``Laplace^2 u = f`` on the unit square, simply supported: ``u = Laplace u = 0`` around it."""
     u = Unknown("xy")
     source = u.given(lambda x: 4 * math.pi**4 * _sines(x, 1, 1))
     return Case(

@@ -89,7 +89,7 @@ def burgers_1d(viscosity: float = 0.01 / math.pi) -> Case:
             for weight, angle in zip(weights.tolist(), angles, strict=True)
         ]
         flux = sum(torch.sin(angle) * term for angle, term in zip(angles, terms, strict=True))
-        return -flux / sum(terms)  # type: ignore[return-value, operator]  # there are nodes
+        return -flux / sum(terms)
 
     return Case(
         "Burgers",

@@ -94,16 +94,16 @@ def solve_periodic(
     x = start + period * np.arange(nodes) / nodes
     derivative = 2j * np.pi / period * np.arange(nodes // 2 + 1)
     derivative[-1] = 0 if nodes % 2 == 0 else derivative[-1]  # the derivative of the highest wave has no phase
-    symbol = linear(2j * np.pi / period * np.arange(nodes // 2 + 1))
+    symbol = linear((2j * np.pi / period * np.arange(nodes // 2 + 1)).astype(np.complex128))
     h = end / steps
     full, half, q, f1, f2, f3 = _weights(symbol, h)
     kept = np.arange(nodes // 2 + 1) <= nodes // 3
-    outer = derivative * kept if conservative else kept.astype(complex)
+    outer = derivative * kept if conservative else kept
 
     def right(v: Complex) -> Complex:
         return outer * np.fft.rfft(nonlinear(np.fft.irfft(v, nodes)))
 
-    v = np.fft.rfft(initial(x))
+    v = np.asarray(np.fft.rfft(initial(x)), dtype=np.complex128)
     spectra, slopes = [v], [symbol * v + right(v)]
     for step in range(1, steps + 1):
         n0 = right(v)
