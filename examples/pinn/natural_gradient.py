@@ -4,8 +4,8 @@
     python examples/pinn/natural_gradient.py --equation poisson Poisson on the unit square, seconds
     python examples/pinn/natural_gradient.py --full             to the accuracy of docs/pinn.md
 
-Prints the error against the reference and leaves plots in results/pinn. Ctrl-C stops it after a step; the same command with
---resume goes on from there, to the same numbers as without a break.
+Prints the error against the reference and leaves plots in results/pinn. Ctrl-C stops it after a step; the same command
+with --resume goes on from there, to the same numbers as without a break.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def draw(trainer: pinn.Trainer, case: pinn.zoo.Case, folder: Path, name: str) ->
 
     figures = {
         "history": pinn.plot_history(trainer.history),
-        "solution": pinn.plot_solution(trainer.problem.model, case.domain, solution=case.solution),
-        "residual": pinn.plot_residual(trainer.problem, "equation", case.domain),
+        "solution": pinn.plot_solution(trainer.problem.model, case.domain, solution=case.solution, resolution=101),
+        "residual": pinn.plot_residual(trainer.problem, "equation", case.domain, resolution=101),
     }
     for kind, figure in figures.items():
         figure.savefig(folder / f"{name}_{kind}.png", dpi=150)
