@@ -25,7 +25,7 @@ def test_the_blocks_run_one_after_the_other(capsys):
     exec(hard, names)
     assert names["resumed"].iteration == 60 and names["resumed"].history.last("error") < 1e-4
     exec(inverse, names)
-    assert float(names["diffusivity"]()) == pytest.approx(0.1, rel=0.05)
+    assert names["diffusivity"]().item() == pytest.approx(0.1, rel=0.05)
     exec(adaptive, names)
     assert names["trainer"].iteration == 100
     exec(conditioning, names)

@@ -12,6 +12,7 @@ from nde.pinn import zoo
 from nde.pinn.conditions import Equation
 from nde.pinn.hard import HardConstraint
 from nde.pinn.networks import MLP
+from nde.pinn.optim import NaturalGradient
 from nde.pinn.zoo.many_dimensions import _TwoBody
 from nde.pinn.zoo.stiff import allen_cahn_solution, kuramoto_sivashinsky_solution
 from nde.taylor.operators import laplacian
@@ -166,6 +167,36 @@ def test_hard_boundary_values_enter_the_operator_exactly():
     by_rank = zoo.sine_gordon(12, mode="rank", samples=None)
     same = HardConstraint(model.network, by_rank.domain.vanishing)
     torch.testing.assert_close(by_rank.residual(same, x).value, plain)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        zoo.hamilton_jacobi_bellman(3),
+        zoo.black_scholes_barenblatt(3),
+        zoo.biharmonic_2d(),
+        zoo.sine_gordon(3, mode="exact", samples=None),
+    ],
+    ids=lambda case: case.name,
+)
+def test_natural_gradients_go_through_every_kind_of_operator(case):
+    torch.manual_seed(0)
+    problem = case.problem(MLP(case.domain.dimension, width=8, depth=1).double(), interior=20, boundary=5, every=None)
+    problem.refresh(0, generator())
+    optimizer = NaturalGradient(problem, damping=1e-6)
+    before = optimizer.step()
+    for _ in range(4):
+        optimizer.step()
+    assert sum(map(float, optimizer.losses.values())) < 0.9 * before
+
+
+def test_other_modes_estimate_the_same_residual():
+    torch.manual_seed(0)
+    model = MLP(5, width=8).double()
+    x = torch.rand(6, 5, dtype=torch.float64, generator=generator())
+    for make in (zoo.hamilton_jacobi_bellman, zoo.black_scholes_barenblatt):
+        exact = make(4).residual(model, x)
+        torch.testing.assert_close(make(4, mode="sparse", samples=4).residual(model, x), exact)
 
 
 def test_cases_make_problems_that_train_and_references_in_any_type():

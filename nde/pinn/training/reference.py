@@ -20,6 +20,7 @@ def relative_error(values: Tensor, expected: Tensor) -> float:
     values = values.squeeze(-1) if values.ndim == expected.ndim + 1 and values.shape[-1] == 1 else values
     if values.shape != expected.shape:
         raise ValueError(f"values have the shape {tuple(values.shape)}, but {tuple(expected.shape)} is expected.")
+    values, expected = values.detach(), expected.detach()
     size = expected.norm()
     if float(size) == 0:
         raise ValueError("the expected values are all zero, so that there is no relative error.")

@@ -141,7 +141,7 @@ class Trainer:
         for name, coefficient in self.problem.coefficients.items():
             value = coefficient()
             if value.numel() == 1:
-                numbers[f"coefficient/{name}"] = float(value)
+                numbers[f"coefficient/{name}"] = float(value.detach())
         self.history.add(self.iteration, numbers, self.writer)
         return numbers
 
