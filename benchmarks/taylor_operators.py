@@ -3,7 +3,7 @@
 Times are minima of the process's CPU time over interleaved repetitions on one thread: they do not depend on what else
 the machine does. A step is the residual, its mean square, and the gradient of all parameters; float32 throughout.
 
-    python -m benchmarks.taylor_operators biharmonic equations dimensions variances
+    python -m benchmarks.taylor_operators biharmonic equations dimensions costs variances
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import gc
 import resource
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from nde.taylor.operators import (
     Envelope,
+    Estimate,
     SharedLinear,
     biharmonic,
     evaluate_expressions,
     gradient_kdv,
+    kdv,
     kdv_2d,
     kp,
     laplacian,
@@ -32,6 +35,7 @@ from nde.taylor.operators import (
 _POINTS = 100
 _WIDTH = 128
 _SAMPLES = 16
+_KDV = kdv()
 
 
 def minima(calls: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
@@ -53,12 +57,12 @@ def perceptron(first: nn.Module, outputs: int = 1) -> nn.Sequential:
     return nn.Sequential(first, *hidden, nn.Linear(_WIDTH, outputs))
 
 
-def trained(net: nn.Module, residual: Callable[[], Tensor]) -> Callable[[], None]:
+def trained(net: nn.Module, residual: Callable[[], Tensor | Estimate]) -> Callable[[], None]:
     """Return a step without the optimiser: residual, loss, gradients."""
 
     def step() -> None:
         net.zero_grad(set_to_none=True)
-        squared_residual(residual()).backward()
+        squared_residual(residual(), unbiased=False).backward()
 
     return step
 
@@ -93,9 +97,8 @@ def measure_biharmonic(repetitions: int, compiled: bool) -> None:
         "nested reverse, gaussian": trained(net, lambda: nested_quartic(net, x, torch.randn(_SAMPLES, dimension)))
     }
     for mode, samples in modes.items():
-        calls[f"jets, {mode}, {samples} samples"] = trained(
-            net, lambda mode=mode, samples=samples: biharmonic(net, x, mode=mode, samples=samples).value
-        )
+        estimate = partial(biharmonic, net, x, mode=mode, samples=samples)
+        calls[f"jets, {mode}, {samples} samples"] = trained(net, estimate)
     if compiled:
         vectors = torch.randn(_SAMPLES, dimension)
         fused = torch.compile(lambda points, seeds: _quartic_along(net, points, seeds))
@@ -147,6 +150,13 @@ def nested_gradient_kdv(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([residual.unsqueeze(-1), slopes(residual, x)], -1)
 
 
+def reversed_gradient_kdv(net: nn.Module, x: Tensor) -> Tensor:
+    """Return the residual by jets and its gradient by one pass of reverse mode through them."""
+    x = x.detach().requires_grad_()
+    residual = _KDV(net, x)
+    return torch.cat([residual.unsqueeze(-1), slopes(residual, x)], -1)
+
+
 def measure_equations(repetitions: int, compiled: bool) -> None:
     enhanced = gradient_kdv()
     kdv_expression, kp_expression = kdv_2d(), kp()
@@ -166,12 +176,13 @@ def measure_equations(repetitions: int, compiled: bool) -> None:
             scale = nested_value(nested, net, x).abs().max()
             difference = (ours(net, x) - nested_value(nested, net, x)).abs().max() / scale
         calls: dict[str, Callable[[], object]] = {
-            "nested reverse": trained(net, lambda net=net, x=x, nested=nested: nested(net, x)),
-            "jets": trained(net, lambda net=net, x=x, ours=ours: ours(net, x)),
+            "nested reverse": trained(net, partial(nested, net, x)),
+            "jets": trained(net, partial(ours, net, x)),
         }
+        if nested is nested_gradient_kdv:
+            calls["jets, gradient by reverse mode"] = trained(net, partial(reversed_gradient_kdv, net, x))
         if compiled:
-            fused = torch.compile(lambda points, net=net, ours=ours: ours(net, points))
-            calls["jets, compiled"] = trained(net, lambda fused=fused, x=x: fused(x))
+            calls["jets, compiled"] = trained(net, partial(torch.compile(partial(ours, net)), x))
         title = f"{name}, 1000 points, largest difference {difference:.1e} of the largest residual"
         report(title, minima(calls, repetitions), "nested reverse")
 
@@ -211,6 +222,24 @@ def measure_dimensions(repetitions: int, dimensions: Sequence[int]) -> None:
                 f"  d = {dimension:9,d}  {kind:22s} {1e3 * seconds:10.1f} ms  {parameters:12,d} parameters  "
                 f"peak resident so far {peak:7.0f} MB"
             )
+
+
+# Costs of the modes ---------------------------------------------------------------------------------------------------
+
+
+def measure_costs(repetitions: int) -> None:
+    """Print what a step costs in each mode: directions are drawn and pushed through the first layer."""
+    for dimension in (1000, 100_000):
+        torch.manual_seed(0)
+        net, x = perceptron(nn.Linear(dimension, _WIDTH)), torch.randn(_POINTS, dimension) / dimension**0.5
+        calls: dict[str, Callable[[], object]] = {}
+        for mode in ("sparse", "rademacher", "gaussian", "orthogonal", "rank"):
+            for groups in (1, 2):
+                estimate = partial(laplacian, net, x, mode=mode, samples=_SAMPLES, groups=groups)
+                calls[f"{mode}, groups={groups}"] = trained(net, estimate)
+        calls["rank, exact"] = trained(net, partial(laplacian, net, x, mode="rank"))
+        title = f"Laplacian, d = {dimension}, {_POINTS} points, {_SAMPLES} directions, step without optimiser"
+        report(title, minima(calls, repetitions), "sparse, groups=1")
 
 
 # Variances ------------------------------------------------------------------------------------------------------------
@@ -271,7 +300,7 @@ def measure_biharmonic_variances(draws: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["biharmonic", "equations", "dimensions", "variances"])
+    parser.add_argument("parts", nargs="+", choices=["biharmonic", "equations", "dimensions", "costs", "variances"])
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--draws", type=int, default=200, help="draws of each estimator for its variance")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
@@ -284,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_equations(options.repetitions, options.compiled)
     if "dimensions" in options.parts:
         measure_dimensions(options.repetitions, options.dimensions)
+    if "costs" in options.parts:
+        measure_costs(options.repetitions)
     if "variances" in options.parts:
         measure_variances(options.draws)
 

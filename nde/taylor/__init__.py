@@ -1,5 +1,6 @@
 """Taylor-mode derivatives: jets through unmodified PyTorch functions and modules."""
 
+from nde.taylor import operators
 from nde.taylor.evaluate import jet
 from nde.taylor.extension import register_derivative, register_linear, register_rule
 from nde.taylor.jet_type import Jet
@@ -13,6 +14,7 @@ __all__ = [
     "NonFiniteError",
     "OneHot",
     "jet",
+    "operators",
     "register_derivative",
     "register_linear",
     "register_rule",

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.onehot import OneHotCoefficient
 from nde.taylor.registry import NonFiniteError, find_rule, in_place_error, name_of
 
 __all__ = ["Jet", "belongs", "dispatch", "series_of"]
+
+
+def _operator(function: Any, reverse: bool = False) -> Callable[[Any, Any], Any]:
+    if reverse:
+        return lambda self, other: dispatch(function, (other, self), {})
+    return lambda self, other: dispatch(function, (self, other), {})
+
+
+def _single(function: Any) -> Callable[[Any], Any]:
+    return lambda self: dispatch(function, (self,), {})
+
+
+def _refusal(name: str) -> Callable[..., Any]:
+    def refuse(self: Any, *args: Any) -> Any:
+        raise in_place_error(f"Tensor.{name}")
+
+    return refuse
 
 
 class Jet:
@@ -61,8 +78,11 @@ class Jet:
 
     def derivative(self, order: int) -> Any:
         """Return ``(d/dt)^order y(0)``, which is ``order!`` times the Taylor coefficient; shapes as there."""
+        factorial = 1
+        for k in range(2, order + 1):  # the compiler knows no math.factorial
+            factorial *= k
         coefficient = self.coefficient(order)
-        return coefficient if order < 2 else coefficient * math.factorial(order)
+        return coefficient if order < 2 else coefficient * factorial
 
     @property
     def coefficients(self) -> tuple[Any, ...]:
@@ -109,8 +129,10 @@ class Jet:
         if name.startswith("__"):
             raise AttributeError(name)
         method = getattr(torch.Tensor, name, None)
-        if method is None or not callable(method):
-            raise AttributeError(f"neither Jet nor torch.Tensor has a method {name!r} that a jet can carry")
+        if method is None:
+            raise AttributeError(f"a jet has no attribute {name!r}: neither has torch.Tensor")
+        if not callable(method):  # layout, is_nested and the like
+            return getattr(self.lifted[0], name)
         return functools.partial(call_method, method, self)
 
     @property
@@ -149,6 +171,35 @@ class Jet:
 
     def __repr__(self) -> str:
         return f"Jet(order={self.order}, directions={self.frame.directions}, shape={tuple(self.shape)}, {self.dtype})"
+
+    # Operators ------------------------------------------------------------------------------------------------
+
+    __add__, __radd__ = _operator(torch.add), _operator(torch.add, reverse=True)
+    __iadd__ = _refusal("__iadd__")
+    __sub__, __rsub__ = _operator(torch.sub), _operator(torch.sub, reverse=True)
+    __isub__ = _refusal("__isub__")
+    __mul__, __rmul__ = _operator(torch.mul), _operator(torch.mul, reverse=True)
+    __imul__ = _refusal("__imul__")
+    __truediv__, __rtruediv__ = _operator(torch.true_divide), _operator(torch.true_divide, reverse=True)
+    __itruediv__ = _refusal("__itruediv__")
+    __pow__, __rpow__ = _operator(torch.pow), _operator(torch.pow, reverse=True)
+    __ipow__ = _refusal("__ipow__")
+    __matmul__, __rmatmul__ = _operator(torch.matmul), _operator(torch.matmul, reverse=True)
+    __imatmul__ = _refusal("__imatmul__")
+    __mod__, __rmod__ = _operator(torch.remainder), _operator(torch.remainder, reverse=True)
+    __imod__ = _refusal("__imod__")
+    __floordiv__, __rfloordiv__ = _operator(torch.floor_divide), _operator(torch.floor_divide, reverse=True)
+    __ifloordiv__ = _refusal("__ifloordiv__")
+    __eq__ = _operator(torch.eq)
+    __ne__ = _operator(torch.ne)
+    __lt__ = _operator(torch.lt)
+    __le__ = _operator(torch.le)
+    __gt__ = _operator(torch.gt)
+    __ge__ = _operator(torch.ge)
+    __neg__, __pos__, __abs__ = _single(torch.neg), _single(torch.positive), _single(torch.abs)
+    __getitem__ = _operator(torch.Tensor.__getitem__)
+    __setitem__ = _refusal("__setitem__")
+    __hash__ = object.__hash__
 
 
 def call_method(method: Any, jet: Jet, *args: Any, **kwargs: Any) -> Any:
@@ -210,7 +261,8 @@ def check_finite(result: Any, source: str) -> None:
             continue
         place = tuple(int(i) for i in torch.nonzero(~torch.isfinite(value))[0][1:])
         raise NonFiniteError(
-            f"{source} gave a coefficient of order {order} that is not finite, at {place} of shape {tuple(result.shape)}. "
+            f"{source} gave a coefficient of order {order} that is not finite, at {place} of shape "
+            f"{tuple(result.shape)}. "
             "Move the points away from the singularity, or write the function so that it is smooth there."
         )
 
@@ -225,40 +277,3 @@ def series_of(frame: Frame, value: Any) -> Sequence[Lifted]:
     if belongs(frame, value):
         return value.lifted
     return [value] + [None] * frame.order
-
-
-def _operator(function: Any, reverse: bool = False) -> Callable[[Jet, Any], Any]:
-    if reverse:
-        return lambda self, other: dispatch(function, (other, self), {})
-    return lambda self, other: dispatch(function, (self, other), {})
-
-
-def _refusal(name: str) -> Callable[..., Any]:
-    def refuse(self: Jet, *args: Any) -> Any:
-        raise in_place_error(name)
-
-    return refuse
-
-
-for _name, _function in {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "truediv": torch.true_divide,
-    "pow": torch.pow,
-    "matmul": torch.matmul,
-    "mod": torch.remainder,
-    "floordiv": torch.floor_divide,
-}.items():
-    setattr(Jet, f"__{_name}__", _operator(_function))
-    setattr(Jet, f"__r{_name}__", _operator(_function, reverse=True))
-    setattr(Jet, f"__i{_name}__", _refusal(f"Tensor.__i{_name}__"))
-for _name in ("eq", "ne", "lt", "le", "gt", "ge"):
-    setattr(Jet, f"__{_name}__", _operator(getattr(torch, _name)))
-for _name, _function in {"neg": torch.neg, "pos": torch.positive, "abs": torch.abs}.items():
-    setattr(
-        Jet, f"__{_name}__", functools.partialmethod(lambda self, function: dispatch(function, (self,), {}), _function)
-    )
-Jet.__getitem__ = _operator(torch.Tensor.__getitem__)
-Jet.__setitem__ = _refusal("Tensor.__setitem__")
-Jet.__hash__ = object.__hash__

@@ -84,7 +84,8 @@ class OneHotCoefficient:
         """Return the product with the transposed weight ``(out, width)``: a gather of its columns."""
         if weight.ndim == 1:
             return self.values * weight[self.indices].reshape(-1, *[1] * (self.values.ndim - 1))
-        rows = weight.index_select(1, self.indices).mT
+        # contiguous, or every product with the primal would inherit the transposed strides and be copied later
+        rows = weight.index_select(1, self.indices).mT.contiguous()
         return self.values.unsqueeze(-1) * self._axis_of_directions(rows, weight.shape[0])
 
     def sum(self, dim: Any, keepdim: bool = False) -> Any:
@@ -133,7 +134,8 @@ class OneHotCoefficient:
         return other + (-self)
 
     def __matmul__(self, other: Any) -> Any:
-        return torch.matmul(self, other)
+        product = _matmul(self, other)
+        return self.dense() @ other if product is NotImplemented else product
 
     def __getitem__(self, index: Any) -> Any:
         return self.picked(index if isinstance(index, tuple) else (index,))
@@ -175,9 +177,9 @@ class OneHotCoefficient:
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        kwargs = {name: value for name, value in (kwargs or {}).items() if name != "out" or value is not None}
         lazy = _LAZY.get(func)
-        if lazy is not None and not kwargs.get("out"):
+        if lazy is not None:
             result = lazy(*args, **kwargs)
             if result is not NotImplemented:
                 return result

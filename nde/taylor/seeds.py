@@ -63,8 +63,9 @@ def lifted_seeds(
             allowed = 1 if groups is None else groups[0]
             if count not in (None, 1, allowed):
                 raise ValueError(
-                    f"the seed of order {k}, the collapsed one, must have the shape {tuple(x.shape)} of x: it is that of "
-                    f"the sum over the directions. It has {count} rows. Sum them, or evaluate without collapse."
+                    f"the seed of order {k}, the collapsed one, must have the shape {tuple(x.shape)} of x: it "
+                    f"is that of the sum over the directions. It has {count} rows. "
+                    "Sum them, or evaluate without collapse."
                 )
         elif count is not None:
             if directions is not None and count != directions:
@@ -113,7 +114,8 @@ def _lifted_one_hot(x: Any, seed: OneHot) -> OneHotCoefficient:
         low, high = (int(bound) for bound in seed.indices.aminmax())
         if low < 0 or high >= width:
             raise ValueError(
-                f"OneHot indices must be in 0 .. {width - 1} for x of shape {tuple(x.shape)}, but reach {low} .. {high}."
+                f"OneHot indices must be in 0 .. {width - 1} for x of shape {tuple(x.shape)}, "
+                f"but reach {low} .. {high}."
             )
     values = x.new_ones(()).expand(seed.indices.shape[0], *[1] * (x.ndim - 1))
     return OneHotCoefficient(seed.indices.to(x.device), values, width)
@@ -126,7 +128,8 @@ def _check_order(order: Any, collapse: bool) -> None:
         )
     if collapse and order < 2:
         raise ValueError(
-            "collapse needs order >= 2. The first-order coefficient is linear: give the sum of the directions as one direction."
+            "collapse needs order >= 2. The first-order coefficient is linear: "
+            "give the sum of the directions as one direction."
         )
 
 

@@ -32,7 +32,7 @@ FUNCTIONS = {
     "network": lambda net: net,
     "hard boundary": lambda net: lambda x: (1 - (x * x).sum(-1, keepdim=True)) * net(x),
     "slices": lambda net: lambda x: net(torch.cat([x[:, :1], x[:, 1:]], -1)) * x[..., 0:1] + x[:, 2, None],
-    "functions of the inputs": lambda net: lambda x: net(torch.sin(x) + x**3 * 0.1 - x) / (2 + x.square().mean(-1, True)),
+    "functions of the inputs": lambda net: lambda x: net(x.sin() + x**3 * 0.1 - x) / (2 + x.square().mean(-1, True)),
     "reshaped": lambda net: lambda x: net(x.unsqueeze(1).reshape(3, 2, 2).flatten(1).contiguous()),
     "permuted": lambda net: lambda x: net(x.T.flip(0).T),
     "matrix product": lambda net: lambda x: net(x @ torch.eye(4, dtype=torch.float64) * 2),
@@ -76,11 +76,8 @@ def test_a_constant_function_has_zero_derivatives():
     assert torch.equal(result.primal, torch.ones(2)) and torch.equal(result.derivative(2), torch.zeros(2))
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-@pytest.mark.parametrize("collapse", [True, False])
+@pytest.mark.parametrize(("order", "collapse"), [(1, False), (2, False), (2, True), (3, True), (5, False), (5, True)])
 def test_gradients_reach_points_tangents_weights_and_parameters(order, collapse):
-    if order == 1 and collapse:
-        pytest.skip("nothing to collapse")
     torch.manual_seed(0)
     first, second = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 2), (1, 3)))
     x, v = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 2), (2, 1, 2)))
@@ -88,7 +85,8 @@ def test_gradients_reach_points_tangents_weights_and_parameters(order, collapse)
 
     def coefficients(x, v, weights, first, second):
         def network(z):
-            return torch.nn.functional.linear(torch.nn.functional.silu(torch.nn.functional.linear(z, first)).tanh(), second)
+            hidden = torch.nn.functional.silu(z @ first.mT).tanh()
+            return torch.nn.functional.linear(hidden, second)
 
         free = jet(network, x, v, order=order, collapse=collapse)
         weighted = jet(network, x, v, order=order, collapse=True, weights=weights) if collapse else free
@@ -165,9 +163,11 @@ BAD = {
     "top": (ValueError, "has 2 rows", {"tangents": [torch.ones(2, 4)] * 2, "collapse": True}),
     "weights alone": (ValueError, "set collapse=True", {"weights": torch.ones(1)}),
     "weights shape": (ValueError, r"\(V,\) or \(G, V\)", {"weights": torch.ones(1, 1, 1), "collapse": True}),
-    "weights count": (ValueError, "2 directions, but weights has 3", {
-        "weights": torch.ones(3), "collapse": True, "tangents": torch.ones(2, 4)
-    }),
+    "weights count": (
+        ValueError,
+        "2 directions, but weights has 3",
+        {"weights": torch.ones(3), "collapse": True, "tangents": torch.ones(2, 4)},
+    ),
     "weights dtype": (TypeError, "weights must be", {"weights": [1.0], "collapse": True}),
     "one-hot range": (ValueError, r"0 \.\. 3.*reach 0 \.\. 4", {"tangents": OneHot(torch.tensor([0, 4]))}),
     "not a tensor": (TypeError, "returned tuple.*torch.cat", {"f": lambda x: (x, x)}),
@@ -178,16 +178,22 @@ BAD = {
     "assignment": (nde.taylor.InPlaceError, "__setitem__", {"f": lambda x: x.__setitem__(0, 1.0)}),
     "module in place": (nde.taylor.InPlaceError, "relu.*inplace=True", {"f": nn.ReLU(inplace=True)}),
     "out": (nde.taylor.InPlaceError, "out=", {"f": lambda x: torch.sin(x, out=torch.empty(4))}),
-    "missing": (nde.taylor.MissingRuleError, r"(?s)torch\.linalg\.det.*register_linear\(torch\.linalg\.det\)", {
-        "f": lambda x: torch.linalg.det(x.reshape(2, 2))
-    }),
+    "missing": (
+        nde.taylor.MissingRuleError,
+        r"(?s)torch\.linalg\.det.*register_linear\(torch\.linalg\.det\)",
+        {"f": lambda x: torch.linalg.det(x.reshape(2, 2))},
+    ),
     "training batch norm": (ValueError, r"\.eval\(\)", {"f": lambda x: nn.BatchNorm1d(2)(x.reshape(2, 2))}),
-    "nan point": (nde.taylor.NonFiniteError, "x and tangents", {
-        "x": torch.tensor([0.0, float("nan"), 0, 0]), "check_finite": True
-    }),
-    "singular": (nde.taylor.NonFiniteError, r"sqrt.*order 1.*\(1,\)", {
-        "f": lambda x: torch.sqrt(x), "x": torch.tensor([1.0, 0.0, 1, 1]), "check_finite": True
-    }),
+    "nan point": (
+        nde.taylor.NonFiniteError,
+        "x and tangents",
+        {"x": torch.tensor([0.0, float("nan"), 0, 0]), "check_finite": True},
+    ),
+    "singular": (
+        nde.taylor.NonFiniteError,
+        r"sqrt.*order 1.*\(1,\)",
+        {"f": lambda x: torch.sqrt(x), "x": torch.tensor([1.0, 0.0, 1, 1]), "check_finite": True},
+    ),
 }
 
 

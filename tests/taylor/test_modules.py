@@ -44,7 +44,7 @@ MODULES = {
     "gated": Gated,
     "evaluated batch norm": lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh()).eval(),
     "convolutions": lambda: nn.Sequential(
-        nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 3, padding=1), nn.Tanh(), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(6, 1)
+        nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 3, padding=1), nn.Tanh(), nn.AvgPool1d(2), nn.Flatten()
     ),
     "recurrent by hand": lambda: nn.Sequential(nn.Linear(4, 4), nn.Identity(), nn.Dropout(0.5).eval(), nn.Sigmoid()),
     "bilinear": lambda: Twice(nn.Bilinear(4, 4, 3)),
@@ -74,7 +74,7 @@ def test_modules_agree_with_nested_differentiation(build):
 
 def taylor_by_difference(module, x, v, order):
     """Coefficients from values along the curve: an interpolating polynomial in Chebyshev points of a short interval."""
-    nodes = 0.4 * torch.cos(torch.pi * (torch.arange(16, dtype=torch.float64) + 0.5) / 16)
+    nodes = 0.06 * torch.cos(torch.pi * (torch.arange(16, dtype=torch.float64) + 0.5) / 16)
     values = torch.stack([module(x + t * v) for t in nodes]).flatten(1)
     powers = torch.vander(nodes, increasing=True)
     return torch.linalg.solve(powers, values)[: order + 1]
@@ -91,7 +91,7 @@ def test_attention_modules_agree_with_their_values_along_the_curve(batch_first, 
     result = nde.taylor.jet(block, x, v, order=3)
     expected = taylor_by_difference(block, x, v, 3)
     actual = torch.stack([c.flatten() for c in result.coefficients])
-    # the interpolation of degree 15 is good to about 1e-6 in the third coefficient
+    # singularities of the layer norms are about 0.3 away: the interpolation in 0.06 is good to about 1e-8
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -77,7 +77,10 @@ CASES = {
         MATRIX,
     ),
     # shapes
-    "reshape": (lambda x: x.sin().reshape(2, -1).view(6, 2).flatten() + x.exp().view(-1).unflatten(0, (12, 1)).T, MATRIX),
+    "reshape": (
+        lambda x: x.sin().reshape(2, -1).view(6, 2).flatten() + x.view(-1).unflatten(0, (12, 1)).T.exp(),
+        MATRIX,
+    ),
     "permute": (lambda x: x[None].permute(2, 0, 1).transpose(0, 2).movedim(0, -1).exp(), MATRIX),
     "squeeze": (lambda x: x.unsqueeze(1).squeeze(1).unsqueeze(-1).squeeze().exp(), MATRIX),
     "expand": (lambda x: x.exp()[:, None].expand(3, 5, 4) * x.sum(0).expand_as(x).sum(), MATRIX),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import Jet
+from nde.taylor.jet_type import Jet
 
 __all__ = ["check_count", "check_output", "check_points", "finite_rows", "scalar_output"]
 

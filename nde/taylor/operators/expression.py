@@ -97,7 +97,7 @@ class Expression:
 
     def __truediv__(self, other: Any) -> Expression:
         if isinstance(other, numbers.Rational):
-            return Product((Constant(Fraction(1) / Fraction(other.numerator, other.denominator)), self))
+            return Product((Constant(1 / _fraction(other)), self))
         return Product((self, Power(as_expression(other), -1)))
 
     def __rtruediv__(self, other: Any) -> Expression:
@@ -247,13 +247,17 @@ def as_expression(value: Any) -> Expression:
     if isinstance(value, Expression):
         return value
     if isinstance(value, numbers.Rational):
-        return Constant(Fraction(value.numerator, value.denominator))
+        return Constant(_fraction(value))
     if isinstance(value, (float, Tensor)):
         return Constant(value)
     raise TypeError(
         f"a differential expression is made of expressions, numbers and tensors, but met a {type(value).__name__}. "
         "Wrap a function of the points: u.given(function)."
     )
+
+
+def _fraction(value: numbers.Rational) -> Fraction:
+    return Fraction(int(value.numerator), int(value.denominator))
 
 
 def _common_coordinates(parts: Sequence[Expression]) -> tuple[str, ...]:
@@ -275,14 +279,14 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Expression]] = {
     **dict.fromkeys(("pow", "__pow__"), lambda a, b: a**b),
 }
 
-_CHAIN: dict[Callable[..., Any], Callable[[Expression], Any]] = {
-    torch.sin: torch.cos,  # type: ignore[dict-item]
-    torch.cos: lambda z: -torch.sin(z),  # type: ignore[call-overload]
-    torch.exp: torch.exp,  # type: ignore[dict-item]
+_CHAIN: dict[Callable[..., Any], Callable[[Any], Any]] = {
+    torch.sin: torch.cos,
+    torch.cos: lambda z: -torch.sin(z),
+    torch.exp: torch.exp,
     torch.log: lambda z: 1 / z,
     torch.sqrt: lambda z: z ** (-1 / 2) / 2,
-    torch.tanh: lambda z: 1 - torch.tanh(z) ** 2,  # type: ignore[call-overload]
-    torch.sinh: torch.cosh,  # type: ignore[dict-item]
-    torch.cosh: torch.sinh,  # type: ignore[dict-item]
+    torch.tanh: lambda z: 1 - torch.tanh(z) ** 2,
+    torch.sinh: torch.cosh,
+    torch.cosh: torch.sinh,
     torch.square: lambda z: 2 * z,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
+from nde.taylor.evaluate import jet
 from nde.taylor.operators.checks import check_output, check_points, scalar_output
 from nde.taylor.operators.draws import LAWS, Draw, draw_directions
 from nde.taylor.operators.estimate import Estimate

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import OneHot
 from nde.taylor.operators.draws import Draw
+from nde.taylor.seeds import OneHot
 
 __all__ = ["ColumnFrame", "CoordinateFrame", "shared_seed"]
 

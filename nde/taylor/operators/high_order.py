@@ -45,8 +45,7 @@ def biharmonic(
             ``samples^2`` directions. ``"rank"``: behind the first linear map, where its width takes the place of ``d``:
             exact, or with ``samples`` as ``"orthogonal"``.
         samples, groups, generator: See `nde.taylor.operators.laplacian`. For ``"sparse"`` each group has
-        ``samples / groups``
-            coordinates, which must be at least 2; the groups are drawn independently.
+            ``samples / groups`` coordinates, which must be at least 2; the groups are drawn independently.
 
     Raises:
         TypeError: ``x`` is not a floating tensor, ``f`` is not callable.
@@ -152,16 +151,16 @@ def _nested(f: Callable[[Any], Any], x: Any, frame: CoordinateFrame | ColumnFram
 
 def _quartic(f: Callable[[Any], Any], x: Any, seed: Any, draw: Draw, moment: float) -> Estimate:
     factor = math.factorial(4) * moment * draw.scale
-    counts = {"order": 4, "directions": draw.samples, "groups": draw.groups}
-    pushed = push_directions(f, x, seed, **counts, factor=factor)
+    pushed = push_directions(f, x, seed, order=4, directions=draw.samples, groups=draw.groups, factor=factor)
     return Estimate(pushed.parts, pushed.primal, draw.fraction)
 
 
 def _power_sum(f: Callable[[Any], Any], x: Any, order: int, draw: Draw) -> Estimate:
     """Return the estimate of the sum of pure derivatives by the coordinates of a draw."""
     seed = CoordinateFrame(x.shape[-1], None, x.device).seed(draw, x)
-    counts = {"order": order, "directions": draw.samples, "groups": draw.groups}
-    pushed = push_directions(f, x, seed, **counts, factor=math.factorial(order) * draw.scale)
+    pushed = push_directions(
+        f, x, seed, order=order, directions=draw.samples, groups=draw.groups, factor=math.factorial(order) * draw.scale
+    )
     return Estimate(pushed.parts, pushed.primal, draw.fraction)
 
 
@@ -192,9 +191,10 @@ def _sparse_biharmonic(
         assert indices is not None  # sparse draws have no vectors
         vectors.append(_pair_vectors(indices, first, second, columns, x))
     weights = torch.tensor(each, dtype=x.dtype, device=x.device).repeat(groups)
-    counts = {"order": 4, "directions": len(weights), "groups": groups}
     seed = shared_seed(torch.cat(vectors), x)
-    pushed = push_directions(f, x, seed, **counts, factor=math.factorial(4), each=weights)
+    pushed = push_directions(
+        f, x, seed, order=4, directions=len(weights), groups=groups, factor=math.factorial(4), each=weights
+    )
     return Estimate(pushed.parts, pushed.primal, 1.0 if size == columns else 0.0)
 
 

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from nde.taylor.operators.checks import finite_rows
 from nde.taylor.operators.estimate import Estimate
+from nde.taylor.registry import NonFiniteError
 
 __all__ = ["NonFiniteResidualError", "squared_residual"]
 
 
-class NonFiniteResidualError(FloatingPointError):
+class NonFiniteResidualError(NonFiniteError):
     """A residual is not finite at some points.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
+from nde.taylor.evaluate import jet
 from nde.taylor.operators.checks import check_output, check_points
 from nde.taylor.operators.polarisation import MultiIndex, Plan, Target, plan
 
@@ -85,11 +85,14 @@ def linear_operator(
     return sum(parts[1:], parts[0])
 
 
-def evaluate_targets(f: Callable[[Any], Any], x: Tensor, targets: Sequence[Target]) -> tuple[Tensor, list[Tensor]]:
-    """Return ``f(x)`` and the value of each target, all of the shape of ``f(x)``."""
+def evaluate_targets(
+    f: Callable[[Any], Any], x: Tensor, targets: Sequence[Target], planned: Plan | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Return ``f(x)`` and the value of each target, all of the shape of ``f(x)``; their plan may be given."""
     if not targets:
         return f(x), []
-    planned = plan(tuple(targets))
+    if planned is None:
+        planned = plan(tuple(targets))
     totals: list[Any] = [None] * len(targets)
     value: Any = None
     for order in sorted(set(planned.orders), reverse=True):

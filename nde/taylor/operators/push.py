@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nde.taylor import jet
+from nde.taylor.evaluate import jet
 from nde.taylor.operators.checks import check_output
 
 __all__ = ["Pushed", "push_directions"]

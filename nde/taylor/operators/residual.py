@@ -105,8 +105,8 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
                 f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last "
                 f"axis, but has the shape {tuple(x.shape)}."
             )
-    targets, evaluators = _compiled(tuple(expressions))
-    value, values = evaluate_targets(f, x, targets)
+    targets, planned, evaluators = _compiled(tuple(expressions))
+    value, values = evaluate_targets(f, x, targets, planned)
     results = [evaluator(values, value, x) for evaluator in evaluators]
     # an expression of constants only is a number
     return tuple(torch.as_tensor(result, dtype=x.dtype, device=x.device).expand(x.shape[:-1]) for result in results)
@@ -115,21 +115,30 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
 def expression_plan(*expressions: Expression) -> Plan:
     """Return the directions and weights by which the expressions are evaluated.
 
+    The plan is made once and kept. Call this before `torch.compile`, which would trace the planner otherwise.
+
     Raises:
         ValueError: There is no derivative in them.
     """
-    return plan(_compiled(expressions)[0])
+    planned = _compiled(expressions)[1]
+    if planned is None:
+        raise ValueError("there is no derivative in these expressions, so that nothing is planned.")
+    return planned
 
 
-def _compiled(expressions: tuple[Expression, ...]) -> tuple[tuple[Target, ...], tuple[Evaluator, ...]]:
-    """Return the targets and how they are combined; kept on the first expression, because expressions never change."""
+def _compiled(expressions: tuple[Expression, ...]) -> tuple[tuple[Target, ...], Plan | None, tuple[Evaluator, ...]]:
+    """Return targets, plan, and how they are combined; kept on the first expression, because expressions never change.
+
+    What is kept is not traced by `torch.compile`; call `expression_plan` once before compiling.
+    """
     if not expressions:
         raise ValueError("expressions must hold at least one differential expression.")
     kept = expressions[0].__dict__.setdefault("_compiled", {})
     if expressions not in kept:
         slots: dict[Target, int] = {}
         evaluators = tuple(_build(expression, slots) for expression in expressions)
-        kept[expressions] = (tuple(slots), evaluators)
+        targets = tuple(slots)
+        kept[expressions] = (targets, plan(targets) if targets else None, evaluators)
     return kept[expressions]
 
 
@@ -139,8 +148,8 @@ def _build(node: Expression, slots: dict[Target, int]) -> Evaluator:
     if isinstance(node, Derivative):
         return _build_derivative(node.component, {node.index: Fraction(1)}, slots)
     if isinstance(node, Constant):
-        constant = float(node.value) if isinstance(node.value, Fraction) else node.value
-        return lambda values, value, x: constant  # type: ignore[return-value]
+        constant: Any = _plain(node.value)
+        return lambda values, value, x: constant
     if isinstance(node, Coordinate):
         position = node.position
         return lambda values, value, x: x[..., position]
@@ -151,7 +160,7 @@ def _build(node: Expression, slots: dict[Target, int]) -> Evaluator:
     if isinstance(node, Product):
         return lambda values, value, x: _product([part(values, value, x) for part in parts])
     if isinstance(node, Power):
-        exponent = float(node.exponent) if isinstance(node.exponent, Fraction) else node.exponent
+        exponent = _plain(node.exponent)
         return lambda values, value, x: parts[0](values, value, x) ** exponent
     if isinstance(node, Apply):
         applied, options = node.function, node.options
@@ -233,6 +242,11 @@ def _linear_form(node: Expression) -> Linear | None:
                 total[key] = total.get(key, Fraction(0)) + value
         return total
     return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a fraction as a float, which is what tensors take, and anything else as it is."""
+    return float(value) if isinstance(value, Fraction) else value
 
 
 def _product(factors: Sequence[Any]) -> Any:

@@ -177,8 +177,18 @@ def push_traces(
 ) -> Pushed:
     """Push the directions of a draw for ``scale * sum_i D^2 u[a_i, a_i] + Du[drift]`` and ``Du[cross]``."""
     factor = 2.0 * scale * draw.scale  # a Taylor coefficient of order 2 is half of the derivative
-    counts = {"order": 2, "directions": draw.samples, "groups": draw.groups}
-    return push_directions(f, x, seed, **counts, factor=factor, each=each, drift=drift, cross=cross)
+    return push_directions(
+        f,
+        x,
+        seed,
+        order=2,
+        directions=draw.samples,
+        groups=draw.groups,
+        factor=factor,
+        each=each,
+        drift=drift,
+        cross=cross,
+    )
 
 
 def _draw(

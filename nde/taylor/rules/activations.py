@@ -1,8 +1,8 @@
 """Activation functions of networks, smooth and piecewise.
 
-Piecewise functions (relu and its like, abs, clamp, where) take, at every element, the coefficients of the piece that the
-primal lies in. Their second derivatives are those of the pieces, zero for relu: the distributional part in the kinks is
-not seen, as it is not by nested automatic differentiation. A network of relu alone has the Laplacian zero everywhere.
+Piecewise functions (relu and its like, abs, clamp, where) take, at every element, the coefficients of the piece
+that the primal lies in. Their second derivatives are those of the pieces, zero for relu: the distributional part in the
+kinks is not seen, as it is not by nested automatic differentiation. A network of relu alone has the Laplacian zero.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from nde.taylor.jet_type import Jet
 from nde.taylor.registry import InPlaceError
 from nde.taylor.rules.elementwise import compose_derivative, elementwise
 
@@ -20,13 +19,13 @@ __all__: list[str] = []
 
 
 @elementwise("silu")
-def _silu(input: Jet, inplace: bool = False) -> Jet:
+def _silu(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("silu", inplace)
     return input * torch.sigmoid(input)
 
 
 @elementwise("gelu")
-def _gelu(input: Jet, *, approximate: str = "none") -> Jet:
+def _gelu(input: Any, *, approximate: str = "none") -> Any:
     if approximate == "tanh":
         inner = math.sqrt(2 / math.pi) * (input + 0.044715 * (input * input * input))
         return 0.5 * input * (1 + torch.tanh(inner))
@@ -34,7 +33,7 @@ def _gelu(input: Jet, *, approximate: str = "none") -> Jet:
 
 
 @elementwise("softplus")
-def _softplus(input: Jet, beta: float = 1.0, threshold: float = 20.0) -> Jet:
+def _softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     scaled = input * beta
     return torch.where(scaled > threshold, input, _smooth_plus(scaled) / beta)
 
@@ -43,105 +42,105 @@ _smooth_plus = compose_derivative(torch.nn.functional.softplus, torch.sigmoid)
 
 
 @elementwise("logsigmoid")
-def _logsigmoid(input: Jet) -> Jet:
+def _logsigmoid(input: Any) -> Any:
     return -_smooth_plus(-input)
 
 
 @elementwise("mish")
-def _mish(input: Jet, inplace: bool = False) -> Jet:
+def _mish(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("mish", inplace)
-    return input * torch.tanh(_smooth_plus(input))
+    return input * _smooth_plus(input).tanh()
 
 
 @elementwise("softsign")
-def _softsign(input: Jet) -> Jet:
+def _softsign(input: Any) -> Any:
     return input / (1 + torch.abs(input))
 
 
 @elementwise("tanhshrink")
-def _tanhshrink(input: Jet) -> Jet:
+def _tanhshrink(input: Any) -> Any:
     return input - torch.tanh(input)
 
 
 @elementwise("abs", "absolute")
-def _abs(input: Jet) -> Jet:
+def _abs(input: Any) -> Any:
     return input * torch.sign(input)
 
 
 @elementwise("relu")
-def _relu(input: Jet, inplace: bool = False) -> Jet:
+def _relu(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("relu", inplace)
     return torch.where(input > 0, input, 0.0)
 
 
 @elementwise("relu6")
-def _relu6(input: Jet, inplace: bool = False) -> Jet:
+def _relu6(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("relu6", inplace)
     return torch.clamp(input, 0.0, 6.0)
 
 
 @elementwise("hardtanh")
-def _hardtanh(input: Jet, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Jet:
+def _hardtanh(input: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Any:
     refuse_in_place("hardtanh", inplace)
     return torch.clamp(input, min_val, max_val)
 
 
 @elementwise("leaky_relu")
-def _leaky_relu(input: Jet, negative_slope: float = 0.01, inplace: bool = False) -> Jet:
+def _leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
     refuse_in_place("leaky_relu", inplace)
     return torch.where(input > 0, input, input * negative_slope)
 
 
 @elementwise("elu")
-def _elu(input: Jet, alpha: float = 1.0, inplace: bool = False) -> Jet:
+def _elu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     refuse_in_place("elu", inplace)
     return torch.where(input > 0, input, alpha * torch.expm1(_below(input)))
 
 
 @elementwise("celu")
-def _celu(input: Jet, alpha: float = 1.0, inplace: bool = False) -> Jet:
+def _celu(input: Any, alpha: float = 1.0, inplace: bool = False) -> Any:
     refuse_in_place("celu", inplace)
     return torch.where(input > 0, input, alpha * torch.expm1(_below(input) / alpha))
 
 
 @elementwise("selu")
-def _selu(input: Jet, inplace: bool = False) -> Jet:
+def _selu(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("selu", inplace)
     # Klambauer et al., Self-Normalizing Neural Networks (2017), equation 14
     alpha, scale = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
     return scale * torch.where(input > 0, input, alpha * torch.expm1(_below(input)))
 
 
-def _below(input: Jet) -> Jet:
+def _below(input: Any) -> Any:
     """Return the jet where it is negative and 0 elsewhere, so that the piece not taken cannot overflow."""
     return torch.where(input > 0, 0.0, input)
 
 
 @elementwise("hardsigmoid")
-def _hardsigmoid(input: Jet, inplace: bool = False) -> Jet:
+def _hardsigmoid(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("hardsigmoid", inplace)
     return torch.clamp(input / 6 + 0.5, 0.0, 1.0)
 
 
 @elementwise("hardswish")
-def _hardswish(input: Jet, inplace: bool = False) -> Jet:
+def _hardswish(input: Any, inplace: bool = False) -> Any:
     refuse_in_place("hardswish", inplace)
     return input * torch.clamp(input / 6 + 0.5, 0.0, 1.0)
 
 
 @elementwise("softshrink")
-def _softshrink(input: Jet, lambd: float = 0.5) -> Jet:
+def _softshrink(input: Any, lambd: float = 0.5) -> Any:
     value = input
     return torch.where(value > lambd, input - lambd, torch.where(value < -lambd, input + lambd, 0.0))
 
 
 @elementwise("hardshrink")
-def _hardshrink(input: Jet, lambd: float = 0.5) -> Jet:
+def _hardshrink(input: Any, lambd: float = 0.5) -> Any:
     return torch.where(torch.abs(input) > lambd, input, 0.0)
 
 
 @elementwise("threshold")
-def _threshold(input: Jet, threshold: float, value: float, inplace: bool = False) -> Jet:
+def _threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> Any:
     refuse_in_place("threshold", inplace)
     return torch.where(input > threshold, input, value)
 

@@ -49,7 +49,7 @@ def _expanded(coefficient: Any, sizes: list[tuple[int, int]]) -> Any:
 
 
 @rule_for("add", "__add__", "__radd__")
-def _add(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Jet:
+def _add(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Any:
     if alpha != 1:
         other = other * alpha
     left, right = aligned(frame, input, other)
@@ -57,17 +57,17 @@ def _add(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Jet:
 
 
 @rule_for("neg", "negative", "__neg__")
-def _neg(frame: Frame, input: Jet) -> Jet:
+def _neg(frame: Frame, input: Any) -> Any:
     return Jet(frame, [None if c is None else -c for c in input.lifted])
 
 
 @rule_for("positive", "__pos__")
-def _positive(frame: Frame, input: Jet) -> Jet:
+def _positive(frame: Frame, input: Any) -> Any:
     return input
 
 
 @rule_for("sub", "subtract", "__sub__")
-def _sub(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Jet:
+def _sub(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Any:
     if alpha != 1:
         other = other * alpha
     left, right = aligned(frame, input, other)
@@ -81,12 +81,12 @@ def _sub(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Jet:
 
 
 @rule_for("rsub", "__rsub__")
-def _rsub(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Jet:
+def _rsub(frame: Frame, input: Any, other: Any, *, alpha: float = 1) -> Any:
     return _sub(frame, other, input, alpha=alpha)
 
 
 @rule_for("mul", "multiply", "__mul__", "__rmul__")
-def _mul(frame: Frame, input: Any, other: Any) -> Jet:
+def _mul(frame: Frame, input: Any, other: Any) -> Any:
     if input is other:
         return _square(frame, input)
     left, right = aligned(frame, input, other)
@@ -94,12 +94,12 @@ def _mul(frame: Frame, input: Any, other: Any) -> Jet:
 
 
 @rule_for("square")
-def _square(frame: Frame, input: Jet) -> Jet:
+def _square(frame: Frame, input: Any) -> Any:
     return Jet(frame, [convolve(frame, input.lifted, input.lifted, k) for k in range(frame.order + 1)])
 
 
 @rule_for("div", "divide", "true_divide", "__truediv__")
-def _div(frame: Frame, input: Any, other: Any, *, rounding_mode: str | None = None) -> Jet:
+def _div(frame: Frame, input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     if rounding_mode is not None:
         raise NotImplementedError("torch.div with rounding_mode is a step function: use the tensor jet.primal.")
     if not belongs(frame, other):
@@ -115,7 +115,7 @@ def _div(frame: Frame, input: Any, other: Any, *, rounding_mode: str | None = No
 
 
 @rule_for("__rtruediv__", "__rdiv__")
-def _rdiv(frame: Frame, input: Any, other: Any) -> Jet:
+def _rdiv(frame: Frame, input: Any, other: Any) -> Any:
     return _div(frame, other, input)
 
 
@@ -142,8 +142,8 @@ def _linear(frame: Frame, input: Any, weight: Any, bias: Any = None) -> Any:
     linear = torch.nn.functional.linear
     z = full_along(input.lifted, -1)
     inner_bias = None if belongs(frame, bias) else bias
-    product = Jet(frame, [linear(z[0], weight, inner_bias), *(None if c is None else linear(c, weight) for c in z[1:])])
-    return product + bias if belongs(frame, bias) else product
+    carried = Jet(frame, [linear(z[0], weight, inner_bias), *(None if c is None else linear(c, weight) for c in z[1:])])
+    return carried + bias if belongs(frame, bias) else carried
 
 
 @rule_for("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot")

@@ -40,13 +40,13 @@ def _level_above(z0: Any) -> int:
 def register_elementwise(function: Any, recurrence: Recurrence) -> None:
     """Carry a function of one tensor by its recurrence; further arguments are parameters without derivatives."""
 
-    def rule(frame: Frame, input: Jet, *args: Any, **kwargs: Any) -> Jet:
+    def rule(frame: Frame, input: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(input, Jet) or input.frame is not frame:
             raise TypeError("only the first argument of an elementwise function may be a jet")
         z = input.lifted
         if frame.order > COMPOSED or isinstance(z[1] if frame.order else None, float):
             return recurrence(input, *args, **kwargs)
-        if frame.order == 2 and frame.collapse and frame.weights is None and _plain(z):
+        if _is_laplacian(frame) and _plain(z) and z[1].shape[0] == frame.directions:
             lifted = compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
             if lifted is not None:
                 return Jet(frame, lifted)
@@ -55,13 +55,17 @@ def register_elementwise(function: Any, recurrence: Recurrence) -> None:
     RULES[function] = rule
 
 
+def _is_laplacian(frame: Frame) -> bool:
+    return frame.order == 2 and frame.collapse and frame.weights is None
+
+
 def _plain(z: Any) -> bool:
     """Whether the hand-written gradient applies: tensors outside the compiler and the transforms of torch.func."""
     return (
         isinstance(z[0], Tensor)
         and isinstance(z[1], Tensor)
         and not torch.compiler.is_compiling()
-        and torch._C._functorch.peek_interpreter_stack() is None  # type: ignore[attr-defined]
+        and torch._C._functorch.peek_interpreter_stack() is None
     )
 
 
@@ -79,7 +83,7 @@ def elementwise(*names: str) -> Callable[[Recurrence], Recurrence]:
 def compose_derivative(function: Callable[..., Any], derivative: Callable[..., Any]) -> Recurrence:
     """Return the recurrence of ``y' = derivative(z) z'`` where the derivative is made of operations with rules."""
 
-    def recurrence(z: Jet, *args: Any, **kwargs: Any) -> Jet:
+    def recurrence(z: Any, *args: Any, **kwargs: Any) -> Any:
         frame = z.frame
         first = function(z.lifted[0], *args, **kwargs)
         if frame.order == 0:

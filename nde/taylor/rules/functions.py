@@ -1,4 +1,7 @@
-"""Elementwise functions, each by the recurrence of its differential equation (Griewank and Walther 2008, table 13.2)."""
+"""Elementwise functions, each by the recurrence of its differential equation.
+
+Griewank and Walther, Evaluating Derivatives (2008), section 13.2.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ __all__: list[str] = []
 
 
 @elementwise("exp")
-def _exp(input: Jet) -> Jet:
+def _exp(input: Any) -> Any:
     y: list[Lifted] = [torch.exp(input.lifted[0])]
     for k in range(1, input.order + 1):
         y.append(integrate(input.frame, input.lifted, y, k))
@@ -25,21 +28,21 @@ def _exp(input: Jet) -> Jet:
 
 
 @elementwise("tanh")
-def _tanh(input: Jet) -> Jet:
+def _tanh(input: Any) -> Any:
     return _riccati(input, torch.tanh(input.lifted[0]), 1.0, 0.0, -1.0)
 
 
 @elementwise("tan")
-def _tan(input: Jet) -> Jet:
+def _tan(input: Any) -> Any:
     return _riccati(input, torch.tan(input.lifted[0]), 1.0, 0.0, 1.0)
 
 
 @elementwise("sigmoid", "expit")
-def _sigmoid(input: Jet) -> Jet:
+def _sigmoid(input: Any) -> Any:
     return _riccati(input, torch.sigmoid(input.lifted[0]), 0.0, 1.0, -1.0)
 
 
-def _riccati(input: Jet, y0: Any, constant: float, linear: float, quadratic: float) -> Jet:
+def _riccati(input: Any, y0: Any, constant: float, linear: float, quadratic: float) -> Any:
     """Solve ``y' = (constant + linear y + quadratic y^2) z'``."""
     frame = input.frame
     y: list[Lifted] = [y0]
@@ -55,7 +58,7 @@ def _riccati(input: Jet, y0: Any, constant: float, linear: float, quadratic: flo
     return Jet(frame, y)
 
 
-def _coupled(input: Jet, first: Any, second: Any, sign: int) -> tuple[Jet, Jet]:
+def _coupled(input: Any, first: Any, second: Any, sign: int) -> tuple[Any, Any]:
     """Solve ``s' = c z'``, ``c' = sign s z'``."""
     frame, z = input.frame, input.lifted
     s: list[Lifted] = [first]
@@ -67,11 +70,11 @@ def _coupled(input: Jet, first: Any, second: Any, sign: int) -> tuple[Jet, Jet]:
     return Jet(frame, s), Jet(frame, c)
 
 
-def _circular(input: Jet) -> tuple[Jet, Jet]:
+def _circular(input: Any) -> tuple[Any, Any]:
     return _coupled(input, torch.sin(input.lifted[0]), torch.cos(input.lifted[0]), -1)
 
 
-def _hyperbolic(input: Jet) -> tuple[Jet, Jet]:
+def _hyperbolic(input: Any) -> tuple[Any, Any]:
     return _coupled(input, torch.sinh(input.lifted[0]), torch.cosh(input.lifted[0]), 1)
 
 
@@ -82,19 +85,20 @@ elementwise("cosh")(lambda input: _hyperbolic(input)[1])
 
 
 @elementwise("sqrt")
-def _sqrt(input: Jet) -> Jet:
+def _sqrt(input: Any) -> Any:
     frame, z = input.frame, input.lifted
     y: list[Lifted] = [torch.sqrt(z[0])]
     half = 0.5 / y[0]
     for k in range(1, frame.order + 1):
-        rest = convolve(frame, y[:k] + [None], y[:k] + [None], k, first=1) if k > 1 else None
+        known = [*y, None]
+        rest = convolve(frame, known, known, k, first=1)
         total = z[k] if rest is None else accumulate(-rest, z[k])
         y.append(None if total is None else total * half)
     return Jet(frame, y)
 
 
 @elementwise("reciprocal")
-def _reciprocal(input: Jet) -> Jet:
+def _reciprocal(input: Any) -> Any:
     frame, z = input.frame, input.lifted
     y: list[Lifted] = [1 / z[0]]
     for k in range(1, frame.order + 1):
@@ -104,7 +108,7 @@ def _reciprocal(input: Jet) -> Jet:
 
 
 @elementwise("expm1")
-def _expm1(input: Jet) -> Jet:
+def _expm1(input: Any) -> Any:
     return Jet(input.frame, [torch.expm1(input.lifted[0]), *_exp(input).lifted[1:]])
 
 
@@ -132,10 +136,10 @@ _by_derivative(("digamma", "psi"), torch.digamma, lambda z: torch.special.polyga
 
 
 @elementwise("rsqrt")
-def _rsqrt(input: Jet) -> Jet:
+def _rsqrt(input: Any) -> Any:
     return _reciprocal(_sqrt(input))
 
 
 @elementwise("exp2")
-def _exp2(input: Jet) -> Jet:
+def _exp2(input: Any) -> Any:
     return torch.exp(input * math.log(2))

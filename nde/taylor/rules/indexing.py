@@ -20,7 +20,7 @@ _WHOLE = slice(None)
 
 
 @rule_for("__getitem__")
-def _getitem(frame: Frame, input: Jet, index: Any) -> Jet:
+def _getitem(frame: Frame, input: Any, index: Any) -> Any:
     if isinstance(index, Jet):
         raise TypeError("a jet cannot be an index. Use its value: index.primal.")
     items = list(index) if isinstance(index, tuple) else [index]
@@ -33,7 +33,7 @@ def _getitem(frame: Frame, input: Jet, index: Any) -> Jet:
         items += [_WHOLE] * (input.ndim - consumed)
     if _scattered(items):
         return apply_linear(frame, lambda t: t[tuple(items)], input)
-    touched = []
+    touched: list[int] = []
     axis = -input.ndim
     for item in items:
         if not (isinstance(item, slice) and item == _WHOLE):

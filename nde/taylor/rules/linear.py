@@ -16,7 +16,7 @@ from nde.taylor.registry import RULES, functions_named
 __all__ = ["apply_linear", "each", "last_axes", "mapped", "register_linear"]
 
 
-def each(jet: Jet, operation: Callable[[Lifted], Lifted]) -> Jet:
+def each(jet: Any, operation: Callable[[Lifted], Lifted]) -> Any:
     """Apply an operation on lifted coefficients to all that are not zero."""
     return Jet(jet.frame, [None if c is None else operation(c) for c in jet.lifted])
 
@@ -47,7 +47,7 @@ def mapped(function: Callable[..., Any], *coefficients: Lifted) -> Lifted:
     return torch.stack([function(*(c[v if c.shape[0] > 1 else 0] for c in dense)) for v in range(lead)])
 
 
-def apply_linear(frame: Frame, function: Callable[..., Any], input: Jet, *args: Any, **kwargs: Any) -> Jet:
+def apply_linear(frame: Frame, function: Callable[..., Any], input: Any, *args: Any, **kwargs: Any) -> Any:
     """Apply a function that is linear in its first argument to every coefficient."""
     if not belongs(frame, input):
         raise TypeError(f"only the first argument of {getattr(function, '__name__', function)} may be a jet")

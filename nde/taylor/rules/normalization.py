@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame
-from nde.taylor.jet_type import Jet
 from nde.taylor.registry import rule_for
 
 __all__: list[str] = []
 
 
-def _standardized(input: Jet, axes: tuple[int, ...], eps: float) -> Any:
+def _standardized(input: Any, axes: tuple[int, ...], eps: float) -> Any:
     centred = input - torch.mean(input, axes, keepdim=True)
     return centred * torch.rsqrt(torch.mean(torch.square(centred), axes, keepdim=True) + eps)
 
@@ -116,7 +115,7 @@ def _cosine_similarity(frame: Frame, x1: Any, x2: Any, dim: int = 1, eps: float 
 
 
 @rule_for("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")
-def _dropout(frame: Frame, input: Jet, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
+def _dropout(frame: Frame, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if not training or p == 0:
         return input
     # one mask for the value and every derivative, as of one function

@@ -105,7 +105,7 @@ def _choose(frame: Frame, condition: Any, input: Any, other: Any) -> Any:
         return torch.where(condition, input, other)
     left, right, _ = aligned(frame, input, other, condition)
     like = (left if belongs(frame, input) else right)[0]
-    lifted = []
+    lifted: list[Any] = []
     for k, (p, q) in enumerate(zip(left, right, strict=True)):
         if k and p is None and q is None:
             lifted.append(None)

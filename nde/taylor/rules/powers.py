@@ -18,9 +18,8 @@ __all__: list[str] = []
 @rule_for("pow", "__pow__", "float_power")
 def _pow(frame: Frame, input: Any, exponent: Any) -> Any:
     if belongs(frame, exponent):
-        return torch.exp(
-            exponent * torch.log(input if isinstance(input, (torch.Tensor, Jet)) else _as_tensor(input, exponent))
-        )
+        base: Any = input if isinstance(input, (torch.Tensor, Jet)) else _as_tensor(input, exponent)
+        return torch.exp(exponent * torch.log(base))
     if isinstance(exponent, (int, float)):
         if float(exponent).is_integer():
             return _whole_power(input, int(exponent))
@@ -38,11 +37,11 @@ def _rpow(frame: Frame, input: Any, exponent: Any) -> Any:
     return _pow(frame, exponent, input)
 
 
-def _as_tensor(value: float, like: Jet) -> torch.Tensor:
+def _as_tensor(value: float, like: Any) -> torch.Tensor:
     return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
 
-def _whole_power(input: Jet, exponent: int) -> Any:
+def _whole_power(input: Any, exponent: int) -> Any:
     if exponent < 0:
         return torch.reciprocal(_whole_power(input, -exponent))
     if exponent == 0:
@@ -60,7 +59,7 @@ def _whole_power(input: Jet, exponent: int) -> Any:
 
 def _binomial(z0: Any, exponent: Any, order: int) -> list[Lifted]:
     """Return the Taylor coefficients ``binom(r, m) z0^(r - m)``; zero where the binomial is, even at ``z0 = 0``."""
-    series = [torch.pow(z0, exponent)]
+    series: list[Lifted] = [torch.pow(z0, exponent)]
     binomial = 1.0
     for m in range(1, order + 1):
         binomial = binomial * (exponent - (m - 1)) / m
@@ -79,7 +78,7 @@ def _hypot(frame: Frame, input: Any, other: Any) -> Any:
 
 
 @rule_for("atan2", "arctan2")
-def _atan2(frame: Frame, input: Any, other: Any) -> Jet:
+def _atan2(frame: Frame, input: Any, other: Any) -> Any:
     # rotated by the angle at the primal, so that the remaining angle is near zero, where atan(y / x) is smooth
     y0, x0 = (value.primal if belongs(frame, value) else value for value in (input, other))
     radius = torch.hypot(y0, x0)

@@ -25,14 +25,14 @@ def _full(frame: Frame, value: Any) -> Any:
     return full_along(value.lifted, *range(-value.ndim, 0)) if value.ndim else value.lifted
 
 
-def _mapped_product(frame: Frame, function: Any, *operands: Any) -> Jet:
+def _mapped_product(frame: Frame, function: Any, *operands: Any) -> Any:
     """Carry a multilinear function of tensors by Cauchy's product, the leading axes hidden from it."""
     factors = [_full(frame, operand) for operand in operands]
     return Jet(frame, multilinear(frame, factors, lambda *terms: mapped(function, *terms)))
 
 
 @rule_for("einsum")
-def _einsum(frame: Frame, equation: Any, *operands: Any) -> Jet:
+def _einsum(frame: Frame, equation: Any, *operands: Any) -> Any:
     if not isinstance(equation, str):
         raise TypeError("torch.einsum of jets needs the equation as a string, not as lists of axes.")
     if len(operands) == 1 and isinstance(operands[0], (tuple, list)):
@@ -63,7 +63,7 @@ def _dense(c: Lifted) -> Lifted:
 
 
 @rule_for("tensordot")
-def _tensordot(frame: Frame, a: Any, b: Any, dims: Any = 2) -> Jet:
+def _tensordot(frame: Frame, a: Any, b: Any, dims: Any = 2) -> Any:
     return _mapped_product(frame, lambda left, right: torch.tensordot(left, right, dims), a, b)
 
 
@@ -74,7 +74,7 @@ def _bilinear(frame: Frame, input1: Any, input2: Any, weight: Any, bias: Any = N
 
 
 @rule_for("kron")
-def _kron(frame: Frame, input: Any, other: Any) -> Jet:
+def _kron(frame: Frame, input: Any, other: Any) -> Any:
     return _mapped_product(frame, torch.kron, input, other)
 
 

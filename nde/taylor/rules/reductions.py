@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame, Lifted
-from nde.taylor.jet_type import Jet
 from nde.taylor.registry import RULES, rule_for
 from nde.taylor.rules.linear import each, last_axes
 
@@ -21,7 +20,7 @@ def _axes(dim: Any, rank: int) -> tuple[int, ...]:
 
 
 @rule_for("sum")
-def _sum(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _sum(frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     if dtype is not None:
         return _sum(frame, input.to(dtype), dim, keepdim)
     if input.ndim == 0:
@@ -38,7 +37,7 @@ def _sum(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dt
 
 
 @rule_for("mean")
-def _mean(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _mean(frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     count = math.prod([input.shape[axis] for axis in _axes(dim, input.ndim)]) if input.ndim else 1
     return _sum(frame, input, dim, keepdim, dtype=dtype) * (1 / count)
 
@@ -46,7 +45,7 @@ def _mean(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, d
 @rule_for("var")
 def _var(
     frame: Frame,
-    input: Jet,
+    input: Any,
     dim: Any = None,
     unbiased: bool | None = None,
     keepdim: bool = False,
@@ -63,12 +62,12 @@ def _var(
 
 
 @rule_for("std")
-def _std(frame: Frame, input: Jet, *args: Any, **kwargs: Any) -> Any:
+def _std(frame: Frame, input: Any, *args: Any, **kwargs: Any) -> Any:
     return torch.sqrt(_var(frame, input, *args, **kwargs))
 
 
 @rule_for("norm", "vector_norm")
-def _norm(frame: Frame, input: Jet, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
+def _norm(frame: Frame, input: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Any:
     if p in ("fro", None):
         p = 2
     if isinstance(p, str) or p == -math.inf or p == 0:
@@ -83,7 +82,7 @@ def _norm(frame: Frame, input: Jet, p: Any = 2, dim: Any = None, keepdim: bool =
 
 
 def _vector_norm(
-    frame: Frame, x: Jet, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+    frame: Frame, x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Any:
     return _norm(frame, x, ord, dim, keepdim, dtype)
 
@@ -100,16 +99,16 @@ def _distance(frame: Frame, *args: Any, **kwargs: Any) -> Any:
 
 
 @rule_for("amax")
-def _amax(frame: Frame, input: Jet, dim: Any = (), keepdim: bool = False) -> Any:
+def _amax(frame: Frame, input: Any, dim: Any = (), keepdim: bool = False) -> Any:
     return _extreme(frame, input, dim, keepdim, torch.argmax)
 
 
 @rule_for("amin")
-def _amin(frame: Frame, input: Jet, dim: Any = (), keepdim: bool = False) -> Any:
+def _amin(frame: Frame, input: Any, dim: Any = (), keepdim: bool = False) -> Any:
     return _extreme(frame, input, dim, keepdim, torch.argmin)
 
 
-def _extreme(frame: Frame, input: Jet, dim: Any, keepdim: bool, argument: Any) -> Any:
+def _extreme(frame: Frame, input: Any, dim: Any, keepdim: bool, argument: Any) -> Any:
     axes = sorted(_axes(dim, input.ndim))
     for axis in axes:  # one after the other, each kept, so that the others keep their places
         where = argument(input, axis, True)
@@ -136,7 +135,7 @@ def _max_or_min(frame: Frame, input: Any, of_two: Any, argument: Any, dim: Any =
 
 
 @rule_for("logsumexp")
-def _logsumexp(frame: Frame, input: Jet, dim: Any, keepdim: bool = False) -> Any:
+def _logsumexp(frame: Frame, input: Any, dim: Any, keepdim: bool = False) -> Any:
     axes = _axes(dim, input.ndim)
     top = input.lifted[0].squeeze(0).detach().amax(axes, keepdim=True)
     result = torch.log(_sum(frame, torch.exp(input - top), axes, True)) + top
@@ -144,7 +143,7 @@ def _logsumexp(frame: Frame, input: Jet, dim: Any, keepdim: bool = False) -> Any
 
 
 @rule_for("softmax")
-def _softmax(frame: Frame, input: Jet, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
+def _softmax(frame: Frame, input: Any, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
     input = input if dtype is None else input.to(dtype)
     # the shift by the maximum cancels: it keeps exp from overflowing and has no derivative
     exponential = torch.exp(input - input.lifted[0].squeeze(0).detach().amax(dim, keepdim=True))
@@ -152,18 +151,18 @@ def _softmax(frame: Frame, input: Jet, dim: int, _stacklevel: int = 3, dtype: An
 
 
 @rule_for("log_softmax")
-def _log_softmax(frame: Frame, input: Jet, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
+def _log_softmax(frame: Frame, input: Any, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
     input = input if dtype is None else input.to(dtype)
     return input - _logsumexp(frame, input, dim, True)
 
 
 @rule_for("softmin")
-def _softmin(frame: Frame, input: Jet, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
+def _softmin(frame: Frame, input: Any, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
     return _softmax(frame, -input, dim, dtype=dtype)
 
 
 @rule_for("prod")
-def _prod(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _prod(frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     input = input if dtype is None else input.to(dtype)
     if dim is None:
         input, dim = input.reshape(-1), 0
@@ -178,4 +177,6 @@ def _prod(frame: Frame, input: Jet, dim: Any = None, keepdim: bool = False, *, d
 @rule_for("mse_loss")
 def _mse_loss(frame: Frame, input: Any, target: Any, reduction: str = "mean", **kwargs: Any) -> Any:
     square = torch.square(input - target)
-    return {"mean": torch.mean, "sum": torch.sum, "none": lambda value: value}[reduction](square)
+    if reduction == "none":
+        return square
+    return torch.mean(square) if reduction == "mean" else torch.sum(square)

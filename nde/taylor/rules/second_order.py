@@ -14,6 +14,8 @@ from torch import Tensor
 
 __all__ = ["compose_second_order"]
 
+_WORTH_A_CALL = 2048  # elements of a direction below which a call for each costs more than it saves
+
 LocalSeries = Callable[[Any, int], list[Any]]
 
 
@@ -31,10 +33,12 @@ def compose_second_order(local: LocalSeries, z: Sequence[Any]) -> list[Any] | No
 
 class _SecondOrder(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, local: LocalSeries, series: list[Tensor], z0: Tensor, z1: Tensor, z2: Tensor | None) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, local: LocalSeries, series: list[Tensor], z0: Tensor, z1: Tensor, z2: Tensor | None
+    ) -> tuple[Tensor, ...]:
         ctx.local = local
         f0, f1, f2 = series
-        squares = _sum_of_squares(z1)
+        squares = _dot(z1, z1)
         ctx.save_for_backward(z0, z1, z2, squares)
         top = f2 * squares
         if z2 is not None:
@@ -45,11 +49,11 @@ class _SecondOrder(torch.autograd.Function):
     def backward(ctx: Any, g0: Tensor, g1: Tensor, g2: Tensor) -> tuple[Tensor | None, ...]:
         z0, z1, z2, squares = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
-            squares = _sum_of_squares(z1)
+            squares = _dot(z1, z1)
         _, f1, f2, f3 = (0.0 if f is None else f for f in ctx.local(z0, 3))
         # f_m' = (m + 1) f_(m+1)
         curved = f2 * g2
-        d0 = f1 * g0 + 2 * f2 * (g1 * z1).sum(0, keepdim=True) + 3 * f3 * g2 * squares
+        d0 = f1 * g0 + 2 * f2 * _dot(g1, z1) + 3 * f3 * g2 * squares
         d2 = None
         if z2 is not None:
             d0 = torch.addcmul(d0, curved, z2, value=2)
@@ -57,11 +61,21 @@ class _SecondOrder(torch.autograd.Function):
         d1 = None
         if ctx.needs_input_grad[3]:
             if z1.shape[1:] == z0.shape[1:]:
-                d1 = f1 * g1 + (2 * curved) * z1 if torch.is_grad_enabled() else (f1 * g1).add_((2 * curved) * z1)
+                scaled = f1 * g1
+                if torch.is_grad_enabled():
+                    d1 = scaled + (2 * curved) * z1
+                else:
+                    d1 = scaled.addcmul_(curved, z1, value=2)
             else:  # directions shared along some axes: the sums over those come first
                 d1 = (f1 * g1).sum_to_size(z1.shape) + 2 * curved.sum_to_size(1, *z1.shape[1:]) * z1
         return None, None, d0, d1, d2
 
 
-def _sum_of_squares(z1: Tensor) -> Tensor:
-    return (z1 * z1).sum(0, keepdim=True)
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``(a * b).sum(0, keepdim=True)``; one direction at a time where a product of all would leave the cache."""
+    if torch.is_grad_enabled() or a.is_cuda or a.shape[0] != b.shape[0] or a[0].numel() < _WORTH_A_CALL:
+        return (a * b).sum(0, keepdim=True)
+    total = a[0] * b[0]
+    for v in range(1, a.shape[0]):
+        total.addcmul_(a[v], b[v])
+    return total.unsqueeze(0)

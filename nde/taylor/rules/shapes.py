@@ -24,7 +24,7 @@ def _sizes(shape: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 @rule_for("reshape", "view")
-def _reshape(frame: Frame, input: Jet, *shape: Any, **kwargs: Any) -> Jet:
+def _reshape(frame: Frame, input: Any, *shape: Any, **kwargs: Any) -> Any:
     old = tuple(input.shape)
     new = tuple(torch.reshape(input.lifted[0].squeeze(0), _sizes(kwargs.get("shape", shape))).shape)
     kept = 0  # leading axes that the operation leaves alone
@@ -44,56 +44,56 @@ def _reshape_as(frame: Frame, input: Any, other: Any) -> Any:
 
 
 @rule_for("flatten")
-def _flatten(frame: Frame, input: Jet, start_dim: int = 0, end_dim: int = -1) -> Jet:
+def _flatten(frame: Frame, input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return _reshape(frame, input, input.lifted[0].squeeze(0).flatten(start_dim, end_dim).shape)
 
 
 @rule_for("ravel")
-def _ravel(frame: Frame, input: Jet) -> Jet:
+def _ravel(frame: Frame, input: Any) -> Any:
     return _reshape(frame, input, -1)
 
 
 @rule_for("unflatten")
-def _unflatten(frame: Frame, input: Jet, dim: int, sizes: Sequence[int]) -> Jet:
+def _unflatten(frame: Frame, input: Any, dim: int, sizes: Sequence[int]) -> Any:
     return _reshape(frame, input, input.lifted[0].squeeze(0).unflatten(dim, sizes).shape)
 
 
 @rule_for("permute")
-def _permute(frame: Frame, input: Jet, *dims: Any) -> Jet:
+def _permute(frame: Frame, input: Any, *dims: Any) -> Any:
     axes = last_axes(_sizes(dims), input.ndim)
     return each(input, lambda c: c.permute(0, *(axis + c.ndim for axis in axes)))
 
 
 @rule_for("transpose", "swapaxes", "swapdims")
-def _transpose(frame: Frame, input: Jet, dim0: int, dim1: int) -> Jet:
+def _transpose(frame: Frame, input: Any, dim0: int, dim1: int) -> Any:
     first, second = last_axes(dim0, input.ndim), last_axes(dim1, input.ndim)
     return each(input, lambda c: torch.transpose(c, first, second))
 
 
 @rule_for("t")
-def _t(frame: Frame, input: Jet) -> Jet:
+def _t(frame: Frame, input: Any) -> Any:
     return input if input.ndim < 2 else _transpose(frame, input, 0, 1)
 
 
 @rule_for("adjoint")
-def _adjoint(frame: Frame, input: Jet) -> Jet:
+def _adjoint(frame: Frame, input: Any) -> Any:
     return _transpose(frame, input, -2, -1)
 
 
 @rule_for("movedim", "moveaxis")
-def _movedim(frame: Frame, input: Jet, source: Any, destination: Any) -> Jet:
+def _movedim(frame: Frame, input: Any, source: Any, destination: Any) -> Any:
     source, destination = last_axes(source, input.ndim), last_axes(destination, input.ndim)
     return each(input, lambda c: torch.movedim(c, source, destination))
 
 
 @rule_for("unsqueeze")
-def _unsqueeze(frame: Frame, input: Jet, dim: int) -> Jet:
+def _unsqueeze(frame: Frame, input: Any, dim: int) -> Any:
     axis = last_axes(dim, input.ndim + 1)
     return each(input, lambda c: c.unsqueeze(axis))
 
 
 @rule_for("squeeze")
-def _squeeze(frame: Frame, input: Jet, dim: Any = None) -> Jet:
+def _squeeze(frame: Frame, input: Any, dim: Any = None) -> Any:
     axes = last_axes(dim, input.ndim)
     axes = axes if isinstance(axes, tuple) else (axes,)
     single = tuple(axis for axis in axes if input.ndim and input.shape[axis] == 1)
@@ -101,7 +101,7 @@ def _squeeze(frame: Frame, input: Jet, dim: Any = None) -> Jet:
 
 
 @rule_for("expand", "broadcast_to")
-def _expand(frame: Frame, input: Jet, *shape: Any) -> Jet:
+def _expand(frame: Frame, input: Any, *shape: Any) -> Any:
     full = input.lifted[0].squeeze(0).expand(*_sizes(shape)).unsqueeze(0)
     new = full.ndim - input.lifted[0].ndim
 
@@ -114,50 +114,54 @@ def _expand(frame: Frame, input: Jet, *shape: Any) -> Jet:
 
 
 @rule_for("expand_as")
-def _expand_as(frame: Frame, input: Jet, other: Any) -> Jet:
+def _expand_as(frame: Frame, input: Any, other: Any) -> Any:
     return _expand(frame, input, *other.shape)
 
 
 @rule_for("select")
-def _select(frame: Frame, input: Jet, dim: int, index: int) -> Jet:
+def _select(frame: Frame, input: Any, dim: int, index: int) -> Any:
     axis = last_axes(dim, input.ndim)
     return each(Jet(frame, full_along(input.lifted, axis)), lambda c: torch.select(c, axis, index))
 
 
 @rule_for("narrow")
-def _narrow(frame: Frame, input: Jet, dim: int, start: int, length: int) -> Jet:
+def _narrow(frame: Frame, input: Any, dim: int, start: int, length: int) -> Any:
     axis = last_axes(dim, input.ndim)
     return each(Jet(frame, full_along(input.lifted, axis)), lambda c: torch.narrow(c, axis, start, length))
 
 
-def _pieces(function: Any, frame: Frame, input: Jet, how: Any, dim: int) -> tuple[Jet, ...]:
+def _pieces(function: Any, frame: Frame, input: Any, how: Any, dim: int) -> tuple[Any, ...]:
     axis = last_axes(dim, input.ndim)
-    parts = [None if c is None else function(c, how, dim=axis) for c in full_along(input.lifted, axis)]
-    return tuple(Jet(frame, [None if part is None else part[i] for part in parts]) for i in range(len(parts[0])))
+    first, *higher = full_along(input.lifted, axis)
+    values = function(first, how, dim=axis)
+    parts = [None if c is None else function(c, how, dim=axis) for c in higher]
+    return tuple(
+        Jet(frame, [value, *(None if part is None else part[i] for part in parts)]) for i, value in enumerate(values)
+    )
 
 
 @rule_for("split", "split_with_sizes")
-def _split(frame: Frame, input: Jet, split_size_or_sections: Any, dim: int = 0) -> tuple[Jet, ...]:
+def _split(frame: Frame, input: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(torch.split, frame, input, split_size_or_sections, dim)
 
 
 @rule_for("chunk")
-def _chunk(frame: Frame, input: Jet, chunks: int, dim: int = 0) -> tuple[Jet, ...]:
+def _chunk(frame: Frame, input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(torch.chunk, frame, input, chunks, dim)
 
 
 @rule_for("tensor_split")
-def _tensor_split(frame: Frame, input: Jet, indices_or_sections: Any, dim: int = 0) -> tuple[Jet, ...]:
+def _tensor_split(frame: Frame, input: Any, indices_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(torch.tensor_split, frame, input, indices_or_sections, dim)
 
 
 @rule_for("unbind")
-def _unbind(frame: Frame, input: Jet, dim: int = 0) -> tuple[Jet, ...]:
+def _unbind(frame: Frame, input: Any, dim: int = 0) -> tuple[Any, ...]:
     return tuple(_select(frame, input, dim, i) for i in range(input.shape[dim]))
 
 
 @rule_for("cat", "concat", "concatenate")
-def _cat(frame: Frame, tensors: Sequence[Any], dim: int = 0) -> Jet:
+def _cat(frame: Frame, tensors: Sequence[Any], dim: int = 0) -> Any:
     rank = max(value.ndim for value in tensors)
     axis = last_axes(dim, rank)
     primals = [value.lifted[0] if belongs(frame, value) else value.unsqueeze(0) for value in tensors]
@@ -165,22 +169,22 @@ def _cat(frame: Frame, tensors: Sequence[Any], dim: int = 0) -> Jet:
 
 
 @rule_for("stack")
-def _stack(frame: Frame, tensors: Sequence[Any], dim: int = 0) -> Jet:
+def _stack(frame: Frame, tensors: Sequence[Any], dim: int = 0) -> Any:
     return _cat(frame, [torch.unsqueeze(value, dim) for value in tensors], dim)
 
 
 @rule_for("hstack")
-def _hstack(frame: Frame, tensors: Sequence[Any]) -> Jet:
+def _hstack(frame: Frame, tensors: Sequence[Any]) -> Any:
     return _cat(frame, tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
 @rule_for("vstack", "row_stack")
-def _vstack(frame: Frame, tensors: Sequence[Any]) -> Jet:
+def _vstack(frame: Frame, tensors: Sequence[Any]) -> Any:
     return _cat(frame, [torch.unsqueeze(value, 0) if value.ndim == 1 else value for value in tensors], 0)
 
 
-def _joined(frame: Frame, tensors: Sequence[Any], primals: list[Any], axis: int) -> Jet:
-    lifted = [torch.cat(primals, dim=axis)]
+def _joined(frame: Frame, tensors: Sequence[Any], primals: list[Any], axis: int) -> Any:
+    lifted: list[Any] = [torch.cat(primals, dim=axis)]
     for k in range(1, frame.order + 1):
         parts = [series_of(frame, value)[k] for value in tensors]
         present = [part for part in parts if part is not None]
@@ -216,7 +220,7 @@ def _meshgrid(frame: Frame, *tensors: Any, indexing: str = "ij") -> tuple[Any, .
 
 
 @rule_for("pad")
-def _pad(frame: Frame, input: Jet, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Jet:
+def _pad(frame: Frame, input: Any, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
     pad_lifted = torch.nn.functional.pad
     touched = tuple(range(-(len(pad) // 2), 0))
     if mode == "constant":

@@ -43,7 +43,7 @@ def predicted_variance(law, matrix, samples):
 def test_estimates_are_unbiased_with_the_variance_that_is_stated(law):
     matrix = symmetric(6)
     generator = torch.Generator().manual_seed(1)
-    draws = 6000
+    draws = 3000
     values = torch.stack([quadratic(draw_directions(law, 6, 3, 1, LIKE, generator), matrix) for _ in range(draws)])
     error = (values.mean() - matrix.trace()).abs()
     assert error < 4 * values.std() / draws**0.5
@@ -54,7 +54,7 @@ def test_estimates_are_unbiased_with_the_variance_that_is_stated(law):
 
 def test_every_subset_is_drawn_equally_often_and_their_mean_is_exact():
     generator = torch.Generator().manual_seed(2)
-    draws = 6000
+    draws = 3000
     counts = dict.fromkeys(itertools.combinations(range(5), 2), 0)
     for _ in range(draws):
         counts[tuple(sorted(draw_directions("sparse", 5, 2, 1, LIKE, generator).indices.tolist()))] += 1

@@ -125,7 +125,11 @@ def test_bad_points_and_functions_are_named_by_every_operator(operator):
         operator(net, torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("operator", [laplacian, biharmonic, lambda f, x: diagonal(f, x, order=3)])
+def sparse_biharmonic(f, x):
+    return biharmonic(f, x, mode="sparse", samples=2)
+
+
+@pytest.mark.parametrize("operator", [laplacian, sparse_biharmonic, lambda f, x: diagonal(f, x, order=3)])
 def test_functions_that_mix_points_or_forget_them_are_named(operator):
     net, x = network(3), points(2, 3)
     with pytest.raises(ValueError, match="one value or one vector for each point"):
