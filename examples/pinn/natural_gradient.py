@@ -1,6 +1,7 @@
-"""Solve Allen and Cahn's equation, or Poisson's in two dimensions, with a small network and natural gradients.
+"""Solve Allen and Cahn's, Burgers' or Poisson's equation with a small network and natural gradients.
 
     python examples/pinn/natural_gradient.py                    Allen-Cahn, about a minute and a half
+    python examples/pinn/natural_gradient.py --equation burgers Burgers with its shock, the same
     python examples/pinn/natural_gradient.py --equation poisson Poisson on the unit square, seconds
     python examples/pinn/natural_gradient.py --full             to the accuracy of docs/pinn.md
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from nde import pinn
 
-STEPS = {"allen-cahn": (150, 800), "poisson": (100, 400)}  # by default, with --full
+STEPS = {"allen-cahn": (150, 800), "burgers": (150, 500), "poisson": (100, 400)}  # by default, with --full
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    case, problem = allen_cahn(options.points) if options.equation == "allen-cahn" else poisson(options.points)
+    make = {"allen-cahn": allen_cahn, "burgers": burgers, "poisson": poisson}[options.equation]
+    case, problem = make(options.points)
     steps = options.steps or STEPS[options.equation][options.full]
     options.output.mkdir(parents=True, exist_ok=True)
     checkpoint = options.output / f"{options.equation}.pt"
@@ -71,6 +73,18 @@ def allen_cahn(points: int) -> tuple[pinn.zoo.Case, pinn.Problem]:
         return x[..., 0] ** 2 * torch.cos(math.pi * x[..., 0])
 
     model = pinn.HardConstraint(network, lambda x: x[..., 1], start)  # the time, which is 0 at the start
+    inside = pinn.ResidualPoints(case.domain.sample, points, every=20, pool=5)
+    return case, pinn.Problem(model, {"equation": pinn.Equation(case.residual, inside)})
+
+
+def burgers(points: int) -> tuple[pinn.zoo.Case, pinn.Problem]:
+    """Return Burgers' equation with a model that has the initial and boundary values by construction."""
+    case = pinn.zoo.burgers_1d()
+
+    def factor(x: Tensor) -> Tensor:
+        return case.domain.vanishing(x) * x[..., 1]
+
+    model = pinn.HardConstraint(pinn.MLP(2, width=20, depth=3), factor, lambda x: -torch.sin(math.pi * x[..., 0]))
     inside = pinn.ResidualPoints(case.domain.sample, points, every=20, pool=5)
     return case, pinn.Problem(model, {"equation": pinn.Equation(case.residual, inside)})
 

@@ -17,6 +17,7 @@ def restore_type():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 def test_the_blocks_run_one_after_the_other(capsys):
     names = {}
     poisson, hard, inverse, adaptive, conditioning, many = BLOCKS

@@ -17,7 +17,7 @@ def restore_settings():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("equation", ["poisson", "allen-cahn"])
+@pytest.mark.parametrize("equation", ["poisson", "burgers", "allen-cahn"])
 def test_a_tiny_run_prints_the_error_leaves_plots_and_can_be_resumed(equation, tmp_path, capsys):
     arguments = ["--equation", equation, "--points", "100", "--output", str(tmp_path)]
     assert natural_gradient.main([*arguments, "--steps", "3"]) == 0

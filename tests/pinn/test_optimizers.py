@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from nde.pinn.conditions import Data, Dirichlet, Equation
-from nde.pinn.geometry import Box, Interval, TimeProduct
+from nde.pinn.conditions import Data, Dirichlet, Equation, Initial, Neumann, Periodic, Robin
+from nde.pinn.geometry import Ball, Box, Interval, Polygon, TimeProduct
 from nde.pinn.hard import HardConstraint
 from nde.pinn.jacobian import residual_jacobian
 from nde.pinn.networks import MLP, FourierBasis, SineBasis
@@ -70,6 +70,31 @@ def test_jacobians_of_residuals_are_those_of_reverse_mode_point_by_point():
         expected = torch.stack(rows)
         torch.testing.assert_close(residual_jacobian(built, name, x), expected)
         torch.testing.assert_close(residual_jacobian(built, name, x, chunk=2), expected)
+
+
+def conditions_of_every_kind():
+    lower = torch.tensor([[0.0, 0.3], [0.0, 0.7]])
+    box, disc = Box([0.0, 0.0], [1.0, 1.0]), Ball([0.5, 0.5], 0.3)
+    triangle = Polygon([(0, 0), (1, 0), (0, 1)])
+    edges = {shape: shape.sample_boundary(6) for shape in (box, disc, triangle, box - disc)}
+    found = {f"neumann {k}": Neumann(1.0, x, shape.normals) for k, (shape, x) in enumerate(edges.items())}
+    found["robin"] = Robin(lambda x: x[:, 0], edges[box], box.normals, factor=lambda x: x[:, 1])
+    found["periodic"] = Periodic(0, 1.0, lower, order=2)
+    found["initial"] = Initial(lambda x: x[:, 0], lower, order=1)
+    found["dirichlet"] = Dirichlet(lambda x: x.square().sum(-1), edges[disc])
+    return found
+
+
+@pytest.mark.parametrize("name", conditions_of_every_kind())
+def test_jacobians_of_conditions_of_every_kind_are_those_of_reverse_mode(name):
+    condition = conditions_of_every_kind()[name]
+    problem = Problem(HardConstraint(MLP(2, width=4, depth=1), lambda x: x[..., 0] + 1), {name: condition})
+    x = problem.points(name)
+    rows = []
+    for value in condition.residual(problem.model, x).reshape(-1):
+        gradients = torch.autograd.grad(value, list(problem.parameters()), retain_graph=True, materialize_grads=True)
+        rows.append(torch.cat([gradient.reshape(-1) for gradient in gradients]))
+    torch.testing.assert_close(residual_jacobian(problem, name, x), torch.stack(rows))
 
 
 @pytest.mark.parametrize("count", [10, 60], ids=["fewer-residuals", "fewer-parameters"])
