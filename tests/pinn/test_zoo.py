@@ -28,6 +28,8 @@ EXACT = {
     "burgers_1d": zoo.burgers_1d,
     "smooth burgers_1d": lambda: zoo.burgers_1d(0.05),
     "kdv_soliton": zoo.kdv_soliton,
+    "elasticity_2d": zoo.elasticity_2d,
+    "kovasznay_flow": zoo.kovasznay_flow,
     "hamilton_jacobi_bellman": lambda: zoo.hamilton_jacobi_bellman(5),
     "black_scholes_barenblatt": lambda: zoo.black_scholes_barenblatt(4),
     "sine_gordon": lambda: zoo.sine_gordon(6, mode="exact", samples=None),

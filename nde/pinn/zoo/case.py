@@ -19,7 +19,7 @@ from nde.taylor.operators import Estimate, Expression
 __all__ = ["Case"]
 
 Function = Callable[[Tensor], Tensor]
-Residual = Expression | Callable[[Callable[[Any], Any], Tensor], Tensor | Estimate]
+Residual = Expression | tuple[Expression, ...] | Callable[[Callable[[Any], Any], Tensor], Tensor | Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Case:
         name: What it is called.
         domain: Where it is solved; with time as the last coordinate where it is a `TimeProduct`.
         residual: Vanishes at the solution.
-        solution: Values at points, ``(n, d) -> (n,)``.
+        solution: Values at points, ``(n, d) -> (n,)``, or ``(n, C)`` of systems.
         source: Where the problem, and a formula or method for its solution, are from.
         initial: Values at the start of the solution and of its derivatives in time, by order.
         final: Values at the end, of equations that are solved backwards in time.
