@@ -22,8 +22,8 @@ _LARGEST_EXTENSION = 16
 def correlation(covariance: Covariance, scaled: Array) -> Array:
     """Return the correlation at distances that are given in correlation lengths.
 
-    ``"cubic"`` is ``1 - 7 d^2 + 35/4 d^3 - 7/2 d^5 + 3/4 d^7`` up to ``d = 1`` and zero from there, ``"exponential"`` is
-    ``exp(-d)``, ``"gaussian"`` is ``exp(-d^2)``: the models of the parafields library, with which ConDiff was drawn.
+    ``"cubic"`` is ``1 - 7 d^2 + 35/4 d^3 - 7/2 d^5 + 3/4 d^7`` up to ``d = 1`` and zero from there, ``"exponential"``
+    is ``exp(-d)``, ``"gaussian"`` is ``exp(-d^2)``: the models of the parafields library, with which ConDiff was drawn.
 
     Raises:
         ValueError: The model is not known.
@@ -41,8 +41,8 @@ def correlation(covariance: Covariance, scaled: Array) -> Array:
 class StationaryField:
     """A field with mean zero, one variance everywhere, and a correlation that is a function of the distance.
 
-    Samples have the exact covariance at the points (Dietrich and Newsam, 1997): the covariance is continued to a periodic one
-    on a box that is large enough for it to be positive.
+    Samples have the exact covariance at the points (Dietrich and Newsam, 1997): the covariance is continued to a
+    periodic one on a box that is large enough for it to be positive.
 
     Args:
         covariance: Model of the correlation; see `correlation`.
@@ -68,7 +68,8 @@ class StationaryField:
 
         Raises:
             TypeError: ``points`` is no integer.
-            ValueError: There are fewer than two points, or no box up to 16 times the size makes the covariance positive.
+            ValueError: There are fewer than two points, or no box up to 16 times the size makes the covariance
+            positive.
         """
         check_count(points, "points", 2)
         deviations = _deviations(self.covariance, self.length_scale, points)
@@ -90,6 +91,6 @@ def _deviations(covariance: Covariance, length_scale: float, points: int) -> Arr
             return np.asarray(np.sqrt(np.maximum(spectrum, 0.0)) / size)
         extension *= 2
     raise ValueError(
-        f"length_scale={length_scale:g} is too long for an exact draw of the {covariance!r} covariance on a unit square. "
-        "Choose a shorter one."
+        f"length_scale={length_scale:g} is too long for an exact draw of the {covariance!r} covariance on a "
+        "unit square. Choose a shorter one."
     )

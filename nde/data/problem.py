@@ -22,7 +22,8 @@ Box = dict[str, Any]
 class Problem:
     """A distribution of functions that `generate` draws from; subclasses are frozen dataclasses.
 
-    Every field of a sample has the shape ``(channels, *space)``, or ``(frames + 1, channels, *space)`` if it depends on time.
+    Every field of a sample has the shape ``(channels, *space)``, or ``(frames + 1, channels, *space)`` if it depends
+    on time.
 
     Attributes:
         recipe: Number of the recipe. A subclass raises it when the same settings begin to give other samples, so that
@@ -37,7 +38,7 @@ class Problem:
 
     @property
     def box(self) -> Box:
-        """Where the values are: ``lengths``, ``periodic``, ``centering`` and ``origin`` as `nde.operators.UniformGrid` takes."""
+        """Where the values are: ``lengths``, ``periodic``, ``centering``, ``origin``, as `nde.operators.UniformGrid` has."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:

@@ -21,15 +21,15 @@ class SpectralField:
     """The law ``N(0, sigma^2 (-Laplace + tau^2)^(-alpha))`` on a cube of side ``length``.
 
     The eigenvalue of each eigenfunction of the Laplacian, normalised in L2, is the variance of its coefficient. With
-    ``alpha > d/2 + s`` samples have ``s`` derivatives. The random fields of the data sets of Li et al. (2021, "Fourier neural
-    operator for parametric partial differential equations") are of this kind.
+    ``alpha > d/2 + s`` samples have ``s`` derivatives. The random fields of the data sets of Li et al. (2021,
+    "Fourier neural operator for parametric partial differential equations") are of this kind.
 
     Args:
         alpha: Decay of the spectrum.
         tau: Inverse length of correlation.
         sigma: Scale; None for ``tau^(alpha - d/2)``, with which the variance hardly depends on ``tau``.
-        boundary: Of the Laplacian. ``"periodic"`` has its points at ``i length / N``; the others have them at the centres of
-            ``N`` cells.
+        boundary: Of the Laplacian. ``"periodic"`` has its points at ``i length / N``; the others have them at the
+            centres of ``N`` cells.
         constant: Whether the constant function is drawn as well. Without it, every sample has mean zero.
         length: Side of the cube.
 
