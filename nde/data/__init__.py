@@ -1,10 +1,18 @@
 """Data of partial differential equations: generators and loaders of published files. Stands alone."""
 
+from nde.data.advection import Advection
+from nde.data.burgers import Burgers
 from nde.data.covariances import StationaryField, correlation
+from nde.data.darcy import Darcy, solve_darcy
 from nde.data.dataset import Dataset
+from nde.data.diffusion_reaction import DiffusionReaction
 from nde.data.generate import SampleError, draw_sample, generate
+from nde.data.kuramoto_sivashinsky import KuramotoSivashinsky
+from nde.data.navier_stokes import NavierStokes
 from nde.data.problem import Problem, TimeDependentProblem
 from nde.data.random_fields import SpectralField
+from nde.data.resolution import coarsen, refine, resample_periodic
+from nde.data.shallow_water import ShallowWater
 from nde.data.shards import CorruptFileError
 
 __all__ = [
@@ -15,6 +23,17 @@ __all__ = [
     "TimeDependentProblem",
     "SampleError",
     "CorruptFileError",
+    "Advection",
+    "Burgers",
+    "Darcy",
+    "DiffusionReaction",
+    "KuramotoSivashinsky",
+    "NavierStokes",
+    "ShallowWater",
+    "solve_darcy",
+    "coarsen",
+    "refine",
+    "resample_periodic",
     "SpectralField",
     "StationaryField",
     "correlation",

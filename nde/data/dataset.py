@@ -16,8 +16,7 @@ __all__ = ["Dataset"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Fields of many samples by name, each of shape ``(samples, channels, *space)`` or ``(samples, times, channels,
-    *space)``.
+    """Fields by name, of shape ``(samples, channels, *space)`` or ``(samples, times, channels, *space)``.
 
     Args:
         arrays: The fields.

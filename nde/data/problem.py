@@ -38,7 +38,7 @@ class Problem:
 
     @property
     def box(self) -> Box:
-        """Where the values are: ``lengths``, ``periodic``, ``centering``, ``origin``, as `nde.operators.UniformGrid` has."""
+        """Where the values are: ``lengths``, ``periodic``, ``centering``, ``origin`` of `nde.operators.UniformGrid`."""
         raise NotImplementedError
 
     def settings(self) -> dict[str, Any]:
