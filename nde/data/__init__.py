@@ -2,6 +2,7 @@
 
 from nde.data.advection import Advection
 from nde.data.burgers import Burgers
+from nde.data.condiff import ConDiff, condiff_matrix, contrast
 from nde.data.covariances import StationaryField, correlation
 from nde.data.darcy import Darcy, solve_darcy
 from nde.data.dataset import Dataset
@@ -25,11 +26,14 @@ __all__ = [
     "CorruptFileError",
     "Advection",
     "Burgers",
+    "ConDiff",
     "Darcy",
     "DiffusionReaction",
     "KuramotoSivashinsky",
     "NavierStokes",
     "ShallowWater",
+    "condiff_matrix",
+    "contrast",
     "solve_darcy",
     "coarsen",
     "refine",

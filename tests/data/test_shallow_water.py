@@ -63,8 +63,8 @@ def test_the_dam_break_has_the_shock_and_the_fan_of_its_riemann_problem():
         plateau = np.abs(x - 0.5 * (velocity - np.sqrt(middle) + shock)) < 0.2
         np.testing.assert_allclose(found[0, plateau], middle, rtol=1e-3)
         np.testing.assert_allclose(found[1, plateau], middle * velocity, rtol=5e-3)
-    # a shock is one to two cells wide: first order in the mean
-    assert np.abs(orders(errors) - 1).max() < 0.15
+    # a shock is one to two cells wide: first order in the mean over refinements, for where it is in its cell varies
+    assert orders(errors).mean() == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize("walls", ["periodic", "reflecting", "outflow"])
