@@ -23,8 +23,8 @@ class Advection(TimeDependentProblem):
         points: Points in space.
         speed: Of the transport.
         profile: ``"sines"`` for a sum of waves, of which PDEBench (Takamoto et al., 2022) takes two, with 1 to 8
-            periods, amplitudes uniform in ``[0, 1]`` and random phases; ``"steps"`` for a piecewise constant function with
-            jumps at random places and values uniform in ``[-1, 1]``.
+            periods, amplitudes uniform in ``[0, 1]`` and random phases; ``"steps"`` for a piecewise constant function
+            with jumps at random places and values uniform in ``[-1, 1]``.
         terms: How many waves or steps.
         largest_wave: Most periods of a wave.
 

@@ -25,8 +25,8 @@ _MOST_DRAWS = 100_000
 class ConDiff(Problem):
     """``-div(k grad u) = f`` in the unit square, ``u = 0`` on its boundary, ``k = exp(Gaussian field)``, ``f`` noise.
 
-    The problems of ConDiff (Trifonov, Rudikov, Iliev, Oseledets, Muravleva, 2024, arXiv:2406.04709), drawn anew: the same
-    matrix, law of the field, ranges of contrast and law of the right-hand side; other random numbers. ``f`` has
+    The problems of ConDiff (Trifonov, Rudikov, Iliev, Oseledets, Muravleva, 2024, arXiv:2406.04709), drawn anew: the
+    same matrix, law of the field, ranges of contrast and law of the right-hand side; other random numbers. ``f`` has
     independent normal numbers at each unknown, so that problems on two grids are different problems.
 
     Fields: ``"coefficient"`` of shape ``(1, points + 1, points + 1)``, at the corners of cells; ``"source"`` and
@@ -58,8 +58,8 @@ class ConDiff(Problem):
             check_number(highest, "contrast_range[1]", lowest)
         elif self.covariance != "constant" and self.variance not in PUBLISHED_RANGES:
             raise ValueError(
-                f"variance={self.variance} has no published range of contrast. Give contrast_range=(lowest, highest), or "
-                f"choose one of: {', '.join(map(str, PUBLISHED_RANGES))}."
+                f"variance={self.variance} has no published range of contrast. Give contrast_range=(lowest, highest), "
+                f"or choose one of: {', '.join(map(str, PUBLISHED_RANGES))}."
             )
 
     @property
@@ -115,8 +115,8 @@ def contrast(coefficient: Array) -> Array:
 def condiff_matrix(coefficient: Array) -> Any:
     """Return the matrix of ConDiff, bit for bit, in compressed sparse columns.
 
-    Unknown ``(i, j)`` is number ``i + j n``. Its diagonal entry is the sum of the coefficients at the four corners of its
-    cell; with a neighbour it shares the mean of the two corners between them; all is scaled by ``(n + 1)^2``.
+    Unknown ``(i, j)`` is number ``i + j n``. Its diagonal entry is the sum of the coefficients at the four corners of
+    its cell; with a neighbour it shares the mean of the two corners between them; all is scaled by ``(n + 1)^2``.
 
     Args:
         coefficient: At the corners of cells, shape ``(n + 1, n + 1)``.

@@ -21,8 +21,8 @@ class DiffusionReaction(TimeDependentProblem):
 
     In the square ``[-1, 1]^2``, with no flux through its walls. Finite volumes of second order in space, whose
     diffusion is diagonal in cosines, and ETDRK4 in time. The defaults are the setting of PDEBench (Takamoto et al.,
-    2022): it too begins with independent normal numbers in each cell. These have no limit as cells shrink: for tests of an operator's
-    resolution, give ``initial`` a law of functions.
+    2022): it too begins with independent normal numbers in each cell. These have no limit as cells shrink: for tests
+    of an operator's resolution, give ``initial`` a law of functions.
 
     Fields: ``"concentration"`` of shape ``(frames + 1, 2, points, points)``, at the centres of cells.
 
