@@ -11,6 +11,7 @@ from nde.data.generate import SampleError, draw_sample, generate
 from nde.data.kuramoto_sivashinsky import KuramotoSivashinsky
 from nde.data.navier_stokes import NavierStokes
 from nde.data.problem import Problem, TimeDependentProblem
+from nde.data.published import load_condiff, load_fno, load_pdebench
 from nde.data.random_fields import SpectralField
 from nde.data.resolution import coarsen, refine, resample_periodic
 from nde.data.shallow_water import ShallowWater
@@ -32,6 +33,9 @@ __all__ = [
     "KuramotoSivashinsky",
     "NavierStokes",
     "ShallowWater",
+    "load_condiff",
+    "load_fno",
+    "load_pdebench",
     "condiff_matrix",
     "contrast",
     "solve_darcy",
