@@ -25,7 +25,7 @@ from benchmarks.problems import CountingField, Problem, make_problem
 from benchmarks.runners import TRAINING, Entrant
 from benchmarks.workloads import MEMORY, MemoryWorkload
 
-__all__ = ["ENTRANTS", "measure_live", "measure_resident"]
+__all__ = ["ENTRANTS", "measure_live", "measure_resident", "peak_live"]
 
 ENTRANTS = {entrant.key: entrant for entrant in TRAINING if "penalty" not in entrant.way}
 _WARM_UP_BATCH = 8  # enough to load every kernel, too small to leave buffers that the measured step could use again
@@ -60,7 +60,7 @@ def measure_live(entrant: Entrant, memory: MemoryWorkload) -> dict[str, Any]:
     """Return the peak of what tensors hold during a library's step, in bytes."""
     step = _train(entrant, _warm_problem(entrant, memory), memory.size)
     gc.collect()
-    return {"extra_live": _peak_live(step)}
+    return {"extra_live": peak_live(step)}
 
 
 def _warm_problem(entrant: Entrant, memory: MemoryWorkload) -> Problem:
@@ -82,7 +82,7 @@ def _train(entrant: Entrant, problem: Problem, size: float) -> Callable[[], tupl
     return step
 
 
-def _peak_live(step: Callable[[], object]) -> int:
+def peak_live(step: Callable[[], object]) -> int:
     """Return the largest sum of what the tensor allocator handed out and had not got back."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()

@@ -1,5 +1,8 @@
 """Neural differential equations for PyTorch, with the solver's costs in the open."""
 
+import importlib
+from typing import Any
+
 from nde import controls, regularize
 from nde.models import (
     ContinuousFlow,
@@ -63,10 +66,18 @@ __all__ = [
     "StepTo",
     "controls",
     "method_names",
+    "operators",
     "register_method",
     "regularize",
     "solve_cde",
     "solve_langevin",
     "solve_ode",
     "solve_sde",
+    "taylor",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("operators", "taylor"):  # they stand alone, and are imported where they are used
+        return importlib.import_module(f"nde.{name}")
+    raise AttributeError(f"module 'nde' has no attribute {name!r}")

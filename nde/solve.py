@@ -128,7 +128,6 @@ def solve_ode(
     for name, flag in (*flags.items(), ("throw", throw)):
         validation.check_flag(flag, name)
     by_rows = bool(per_sample or dense or watched or forced or jumps or save is not None)
-    validation.check_step_states(step_states, by_rows)
     settings = validation.check_steps(
         chosen, controller, rtol, atol, max_steps, dt_min, dt_max, local_errors, structure
     )
@@ -138,7 +137,7 @@ def solve_ode(
         raise RuntimeError(NO_VMAP)
     if by_rows:
         row_problem = make_row_problem(field, y0, ts, args, settings, watched, per_sample, forced, jumps, norm, save)
-        return finished(chosen_adjoint.solve_rows(row_problem, dense), structure, throw)
+        return finished(chosen_adjoint.solve_rows(row_problem, dense or step_states), structure, throw)
     output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     vector_field = VectorField(field, structure, whole(args))

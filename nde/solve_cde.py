@@ -7,20 +7,21 @@ is made, what belongs to single rows is handed on as `PerSample`, and steps are 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nde import validation
-from nde.controls import ControlPath, LinearPath
+from nde.controls import ControlPath, LinearPath, LogSignaturePath
+from nde.controls.log_signature import split_levels
 from nde.solve import solve_ode
 from nde.solvers.rows.field import PerSample
 from nde.solvers.rows.landings import gaps
 from nde.solvers.solution import Solution
 from nde.solvers.structure import StateStructure
 
-__all__ = ["solve_cde"]
+__all__ = ["DrivenEquation", "as_ode", "solve_cde"]
 
 # times of the state's dtype may lie this share of the span beyond the knots, which may have another dtype
 _ROUNDING = 1e-6
@@ -66,6 +67,30 @@ def solve_cde(
         ValueError: An argument is out of range, shapes do not fit, or ``ts`` goes beyond the knots.
         SolverError: The solve failed and ``throw`` is set.
     """
+    equation = as_ode(field, control, y0, ts, args, per_sample, jump_ts)
+    forced = {"per_sample": per_sample, "jump_ts": equation.jump_ts}
+    return solve_ode(equation.field, y0, equation.ts, equation.args, **forced, **options)
+
+
+class DrivenEquation(NamedTuple):
+    """A controlled equation as an ordinary one: arguments of `nde.solve_ode`."""
+
+    field: Callable[..., Tensor]
+    ts: Any
+    args: tuple[Any, ...]
+    jump_ts: Any
+
+
+def as_ode(
+    field: Callable[..., Tensor],
+    control: Any,
+    y0: Tensor,
+    ts: Tensor | Sequence[float] | None,
+    args: tuple[Any, ...],
+    per_sample: bool,
+    jump_ts: Tensor | Sequence[float] | None,
+) -> DrivenEquation:
+    """Return a controlled equation as an ordinary one; see `solve_cde` for the arguments and the exceptions."""
     product = getattr(field, "product", None)
     if product is None:
         validation.check_field(field)
@@ -93,10 +118,11 @@ def solve_cde(
             f"but is a {type(control).__name__}."
         )
     by_rows = per_sample and bool(control.batch_shape)
-    driven = _Driven(field, product, control, by_rows)
+    kind = _LogODE if isinstance(control, LogSignaturePath) else _Driven
+    driven = kind(field, product, control, by_rows)
     if by_rows:
         args = (PerSample(control.tables), *args)
-    return solve_ode(driven, y0, ts, args, per_sample=per_sample, jump_ts=() if jump_ts is None else jump_ts, **options)
+    return DrivenEquation(driven, ts, args, () if jump_ts is None else jump_ts)
 
 
 class _Driven:
@@ -119,12 +145,21 @@ class _Driven:
         control = self.control
         if self.by_rows:
             control, args = type(control).from_tables(args[0], control.times), args[1:]
-        slope = control.derivative(t)
+        return self._along(control, control.derivative(t), t, z, args)
+
+    def _along(self, control: Any, slope: Tensor, t: Tensor, z: Tensor, args: tuple[Any, ...]) -> Tensor:
+        """Return the slope of the state, given that of the path."""
         if self.product is not None:
             value: Tensor = self.product(t, z, slope, *args)
             return value
+        matrix = self.matrix(t, z, args, slope.shape[-1])
+        # cheaper than a batched matrix product for vectors, above all backwards
+        return torch.linalg.vecdot(slope.to(matrix.dtype).unsqueeze(-2), matrix)
+
+    def matrix(self, t: Tensor, z: Tensor, args: tuple[Any, ...], channels: int) -> Tensor:
+        """Return the value of the user's field, after a check."""
         matrix = self.field(t, z, *args)
-        expected = (*z.shape, slope.shape[-1])
+        expected = (*z.shape, channels)
         if not isinstance(matrix, Tensor):
             raise TypeError(
                 f"field(t, y) must return a tensor of shape {expected}, but returned {type(matrix).__name__}."
@@ -134,8 +169,65 @@ class _Driven:
                 f"field(t, y) must return a matrix for each row, shape (batch..., hidden, channels) = {expected}, "
                 f"but returned the shape {tuple(matrix.shape)}."
             )
-        # cheaper than a batched matrix product for vectors, above all backwards
-        return torch.linalg.vecdot(slope.to(matrix.dtype).unsqueeze(-2), matrix)
+        return matrix
+
+
+class _LogODE(_Driven):
+    """The field of the log-ODE method.
+
+    With each column of the user's matrix as the derivative along it, a word stands for the derivatives along its
+    letters, applied to the identity one after the other, the last letter first. What a log-signature adds up to is a
+    derivative along one field, which is the sum over all words: no basis of commutators is needed.
+    """
+
+    def _along(self, control: Any, slope: Tensor, t: Tensor, z: Tensor, args: tuple[Any, ...]) -> Tensor:
+        levels = split_levels(slope.to(z.dtype), control.channels)
+        directions = self._columns(t, z, args, control.channels) if len(levels) > 1 else z
+        total = super()._along(control, levels[0], t, z, args)
+        for number, level in enumerate(levels[1:], 1):
+            words = level.unflatten(-1, (control.channels,) * (number + 1))
+            total = total + self._sum_of_words(control, words, number, t, z, args, directions)
+        return total
+
+    def _columns(self, t: Tensor, z: Tensor, args: tuple[Any, ...], channels: int) -> Tensor:
+        """Return the columns of the matrix, shape ``(batch..., hidden, channels)``."""
+        if self.product is None:
+            return self.matrix(t, z, args, channels)
+        units = torch.eye(channels, dtype=z.dtype, device=z.device)
+        return torch.stack([self.product(t, z, unit.expand(*z.shape[:-1], -1), *args) for unit in units], -1)
+
+    def _sum_of_words(
+        self,
+        control: Any,
+        words: Tensor,
+        letters: int,
+        t: Tensor,
+        z: Tensor,
+        args: tuple[Any, ...],
+        directions: Tensor | None = None,
+    ) -> Tensor:
+        """Return the sum over words of one length, shape ``(batch..., hidden)``.
+
+        Args:
+            words: Coefficients, shape ``(batch..., channels, ..., channels)``.
+            letters: How many letters words have behind the first.
+            directions: The columns at ``z``, where they are known.
+        """
+        if not letters:
+            return super()._along(control, words, t, z, args)
+        if directions is None:
+            directions = self._columns(t, z, args, control.channels)
+
+        def behind(first: Tensor, direction: Tensor) -> Tensor:
+            def rest(z: Tensor) -> Tensor:
+                return self._sum_of_words(control, first, letters - 1, t, z, args)
+
+            along: Tensor = torch.func.jvp(rest, (z,), (direction,))[1]
+            return along
+
+        axis = words.dim() - letters - 1
+        terms: Tensor = torch.func.vmap(behind, (axis, -1))(words, directions)
+        return terms.sum(0)
 
 
 def _made_up(control: ControlPath, dtype: torch.dtype) -> ControlPath:
@@ -143,7 +235,7 @@ def _made_up(control: ControlPath, dtype: torch.dtype) -> ControlPath:
 
     They are a few rounding units of a time of ``dtype`` wide, a loss that would add up over the knots in float32.
     """
-    if not isinstance(control, LinearPath):
+    if not isinstance(control, (LinearPath, LogSignaturePath)):
         return control
     knots: list[float] = control.times.tolist()
     lost = [0.0] * (len(knots) - 1)

@@ -51,6 +51,7 @@ def solve_langevin(
     dt_min: float = 0.0,
     dt_max: float = math.inf,
     local_errors: bool = False,
+    step_states: bool = False,
     throw: bool = True,
 ) -> Solution:
     """Integrate the underdamped Langevin equation and return positions and velocities at ``ts``.
@@ -81,7 +82,7 @@ def solve_langevin(
             or `StepTo`, or to be doubled: ``method=nde.solvers.sde.StepDoubling("quicsort")``.
         adjoint: ``"discrete"`` or ``"direct"``; see `nde.solve_ode`. Both differentiate ``x0``, ``v0``, ``gamma``,
             ``u``, ``args`` and whatever the gradient captures.
-        max_steps, dt_min, dt_max, local_errors, throw: As in `nde.solve_ode`.
+        max_steps, dt_min, dt_max, local_errors, step_states, throw: As in `nde.solve_ode`.
 
     Returns:
         `Solution`, as of `nde.solve_ode`, with states ``(x, v)``: ``xs, vs = solution.ys``.
@@ -95,7 +96,7 @@ def solve_langevin(
         SolverError: The solve failed and ``throw`` is set; ``error.solution`` holds what was computed.
     """
     validation.check_field(gradient, "gradient")
-    for name, flag in (("local_errors", local_errors), ("throw", throw)):
+    for name, flag in (("local_errors", local_errors), ("step_states", step_states), ("throw", throw)):
         validation.check_flag(flag, name)
     _check_state(x0, v0)
     positions, structure = StateStructure(x0, "x0"), StateStructure((x0, v0), "(x0, v0)")
@@ -133,6 +134,7 @@ def solve_langevin(
         *settings,
         lands=True,
         snap=snapper(used) if control.adaptive else None,
+        keep_states=step_states,
     )
     return finished(chosen_adjoint.solve(problem), structure, throw)
 

@@ -130,7 +130,6 @@ def solve_sde(
     watched = check_events(events)
     forced, jumps = check_forced_times(step_ts, jump_ts)
     by_rows = bool(per_sample or dense or watched or forced or jumps)
-    validation.check_step_states(step_states, by_rows)
     structure = StateStructure(y0)
     validation.check_choice(noise, NOISE_TYPES, "noise")
     validation.check_choice(calculus, CALCULI, "calculus")
@@ -168,7 +167,7 @@ def solve_sde(
         field = RowSDEField(drift, diffusion, layout, args, noise, used, channels)
         snap = row_snapper(used) if control.adaptive else None
         rows = dataclasses.replace(rows, field=field, lands=True, snap=snap)
-        return finished(chosen_adjoint.solve_rows(rows, dense), structure, throw)
+        return finished(chosen_adjoint.solve_rows(rows, dense or step_states), structure, throw)
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,

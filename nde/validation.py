@@ -25,7 +25,6 @@ __all__ = [
     "check_field",
     "check_flag",
     "check_limits",
-    "check_step_states",
     "check_steps",
     "check_times",
     "check_tolerance",
@@ -179,15 +178,6 @@ def check_steps(
 def is_zero(tolerance: float | Tensor) -> bool:
     """Return whether a tolerance is zero everywhere."""
     return not tolerance if isinstance(tolerance, float) else not bool(tolerance.any())
-
-
-def check_step_states(step_states: bool, by_rows: bool) -> None:
-    """Raise ValueError where states at the ends of steps are asked for of a solve by rows."""
-    if step_states and by_rows:
-        raise ValueError(
-            "step_states=True, which local penalties ask for, goes with none of per_sample=True, events, dense=True, "
-            "save, step_ts and jump_ts. Leave these out, or choose a global penalty."
-        )
 
 
 def check_limits(max_steps: Any, dt_min: Any, dt_max: Any) -> None:

@@ -8,6 +8,8 @@ time.
 from nde.controls.checks import check_series
 from nde.controls.hermite import HermiteCubicPath, hermite_cubic_coefficients
 from nde.controls.linear import LinearPath, RectilinearPath, rectilinear_points
+from nde.controls.log_ode import LogSignaturePath
+from nde.controls.log_signature import log_signature, lyndon_words, signature, word_coefficients
 from nde.controls.missing import fill_forward, fill_linearly
 from nde.controls.natural import NaturalCubicPath, natural_cubic_coefficients
 from nde.controls.path import ControlPath, CubicPath
@@ -17,12 +19,17 @@ __all__ = [
     "CubicPath",
     "HermiteCubicPath",
     "LinearPath",
+    "LogSignaturePath",
     "NaturalCubicPath",
     "RectilinearPath",
     "check_series",
     "fill_forward",
     "fill_linearly",
     "hermite_cubic_coefficients",
+    "log_signature",
+    "lyndon_words",
     "natural_cubic_coefficients",
     "rectilinear_points",
+    "signature",
+    "word_coefficients",
 ]

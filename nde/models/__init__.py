@@ -11,7 +11,7 @@ from nde.models.neural_cde import NeuralCDE, NeuralCDEOutput
 from nde.models.neural_ode import NeuralODE, NeuralODEOutput
 from nde.models.neural_sde import NeuralSDE, NeuralSDEOutput
 from nde.models.residual import ResidualNetwork
-from nde.models.sde_generator import SDEGenerator
+from nde.models.sde_generator import SDEGenerator, SDEGeneratorOutput
 from nde.models.series_encoders import GRUDEncoder, ODERNNEncoder, SeriesEncoder
 from nde.models.time_conditioned import ConcatLinear, ConcatSquashLinear, TimeConditionedField
 from nde.models.trace import ExactTrace, Hutchinson, HutchPlusPlus, TraceEstimator
@@ -41,6 +41,7 @@ __all__ = [
     "ODERNNEncoder",
     "ResidualNetwork",
     "SDEGenerator",
+    "SDEGeneratorOutput",
     "SeriesEncoder",
     "TimeConditionedField",
     "TraceEstimator",

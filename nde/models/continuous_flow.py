@@ -100,8 +100,6 @@ class ContinuousFlow(SolverLayer):
         ValueError: An argument is out of range, or the regularizer does not go with it.
     """
 
-    integrates = True
-
     def __init__(
         self,
         field: Callable[..., Tensor],

@@ -102,8 +102,6 @@ class LatentODE(SolverLayer):
         ValueError: An argument is out of range.
     """
 
-    integrates = True
-
     def __init__(
         self,
         field: Callable[..., Tensor],

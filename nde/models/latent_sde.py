@@ -16,6 +16,7 @@ from nde.adjoint import Adjoint
 from nde.models.girsanov import PaddedPath, stable_division
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.neural_sde import sde_options
+from nde.models.penalized import Part
 from nde.models.seeds import standard_normal
 from nde.models.unwatched import LEFT_OUT, tolerances_of_part
 from nde.regularize import Penalty
@@ -91,7 +92,11 @@ class LatentSDE(SolverLayer):
         diffusion_floor: Smaller diffusions count as this one where the difference of the drifts is divided by them, so
             that values and gradients stay finite.
         calculus, method: See `nde.solve_sde`.
-        regularizer: Penalty on the cost of the posterior's solve, applied in training mode.
+        regularizer: Penalty on the cost of the posterior's solve, applied in training mode. Penalties along the
+            trajectory are those of the posterior's drift; in the augmented form, a seed stands for another path than
+            without them.
+        per_sample: See `nde.solve_sde`: a step size for each sample, along the first axis. What of ``args`` belongs to
+            samples is passed as ``nde.PerSample(value)``, and calls take no ``path``.
         rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw: See `nde.solve_sde`.
 
     Attributes:
@@ -122,6 +127,7 @@ class LatentSDE(SolverLayer):
         dt_min: float = 0.0,
         dt_max: float = math.inf,
         throw: bool = True,
+        per_sample: bool = False,
     ) -> None:
         functions = {"posterior_drift": posterior_drift, "prior_drift": prior_drift, "diffusion": diffusion}
         for name, function in functions.items():
@@ -134,7 +140,8 @@ class LatentSDE(SolverLayer):
         options = sde_options(
             "diagonal", calculus, method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw
         )
-        super().__init__(ts, regularizer, options)
+        validation.check_flag(per_sample, "per_sample")
+        super().__init__(ts, regularizer, {**options, "per_sample": per_sample})
         self.posterior_drift = posterior_drift
         self.prior_drift = prior_drift
         self.diffusion = diffusion
@@ -186,17 +193,24 @@ class LatentSDE(SolverLayer):
             raise ValueError(f"initial must have shape (*batch, {self.latent_size}), but has shape {shape}.")
         z0 = initial.mean + initial.stddev * standard_normal(initial.mean, shape, seed)
         times = self.ts if ts is None else ts
+        if self.options["per_sample"] and path is not None:
+            raise ValueError(
+                "path does not go with per_sample=True, where each sample has its divergence too. Use seed."
+            )
+        if self.options["per_sample"] and len(shape) < 2:
+            raise ValueError(f"initial must have a batch axis with per_sample=True, but has shape {shape}.")
         if path is not None:
             _check_shape(path, shape)
-        solution = solve_sde(
-            self._drift,
-            self._diffusion,
+        solution = self.integrated(
+            solve_sde,
+            (self._drift, self._diffusion),
             {"z": z0, "kl": torch.zeros_like(z0[..., :1])},
             self._increasing(times, z0),
             args,
+            part=Part("z", self.posterior_drift),
             path=None if path is None else PaddedPath(path, z0[..., 0].numel()),
             seed=seed if path is None else None,
-            **{**self.options, **self.solve_options(), **self._tolerances(z0)},
+            **self._tolerances(z0),
         )
         divergence: Tensor = torch.distributions.kl_divergence(initial, self.initial)
         return LatentSDEOutput(solution, self.penalty(solution), divergence.sum(-1))

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nde.models.penalized import Part, check_penalties, integrals_due, solve_with_integrals
+from nde.models.penalized import Part, integrals_due, solve_with_integrals
+from nde.models.penalty_checks import check_penalties
 from nde.regularize import Penalty, Steer
 from nde.solvers import Solution, Stats
 from nde.solvers.structure import State
@@ -54,15 +55,10 @@ class SolverLayer(nn.Module):
         options: Keywords of the solve.
         steer: Jitter of the output times in training mode; None for none.
 
-    Attributes:
-        integrates: Whether it makes the integrals that a `nde.regularize.TrajectoryPenalty` is made of.
-
     Raises:
         TypeError: The regularizer is no penalty, or ``steer`` is no `Steer`.
         ValueError: The regularizer holds a penalty that this layer or the options do not go with.
     """
-
-    integrates = False
 
     def __init__(
         self,
@@ -76,7 +72,7 @@ class SolverLayer(nn.Module):
             raise TypeError(f"regularizer must be a Penalty, but is a {type(regularizer).__name__}.")
         if steer is not None and not isinstance(steer, Steer):
             raise TypeError(f"steer must be a Steer, but is a {type(steer).__name__}. Try nde.regularize.Steer(0.25).")
-        check_penalties(regularizer, options, self.integrates)
+        check_penalties(regularizer, options)
         self.regularizer = regularizer
         self.steer = steer
         # no buffer: a cast of the weights to another precision must not move the times

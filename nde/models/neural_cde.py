@@ -13,7 +13,8 @@ from nde.adjoint import ADJOINTS, Adjoint
 from nde.controls import ControlPath
 from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty
-from nde.solve_cde import solve_cde
+from nde.solve import solve_ode
+from nde.solve_cde import as_ode, solve_cde
 from nde.solvers import Controller, Method, Solution, find_method
 
 __all__ = ["NeuralCDE", "NeuralCDEOutput"]
@@ -37,8 +38,8 @@ class NeuralCDE(SolverLayer):
             state, ``(batch..., hidden)``; None if every call brings an initial state.
         ts: Output times, shape ``(T,)``; those of a call take precedence. Empty for the first and last knot of the
             path.
-        regularizer: Penalty on the cost of the solve, applied in training mode. Local ones need a path without corners,
-            or ``jump_ts=()``: they go with no forced ends of steps.
+        regularizer: Penalty on the cost of the solve or along the trajectory, applied in training mode. The field that
+            the latter see is ``field(t, z) dX/dt``.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
         jump_ts: See `nde.solve_cde`.
 
@@ -112,7 +113,12 @@ class NeuralCDE(SolverLayer):
             TypeError: An argument has the wrong type, or there is no initial state.
             SolverError: The solve failed and ``throw`` is set.
         """
-        solution = self.solve(control, y0, ts, args, **self.solve_options())
+        start, times = self._start(control, y0, ts)
+        options = self.options
+        equation = as_ode(self.field, control, start, times, args, options["per_sample"], options["jump_ts"])
+        solution = self.integrated(
+            solve_ode, (equation.field,), start, equation.ts, equation.args, jump_ts=equation.jump_ts
+        )
         return NeuralCDEOutput(solution, self.penalty(solution))
 
     def solve(
@@ -132,6 +138,13 @@ class NeuralCDE(SolverLayer):
             args: Further arguments of the field.
             options: Options that take precedence, such as ``rtol=1e-9`` or ``jump_ts=()``.
         """
+        start, times = self._start(control, y0, ts)
+        return solve_cde(self.field, control, start, times, args, **{**self.options, **options})
+
+    def _start(
+        self, control: ControlPath, y0: Tensor | None, ts: Tensor | Sequence[float] | None
+    ) -> tuple[Tensor, Tensor | Sequence[float]]:
+        """Return the initial state and the output times of a call."""
         if not isinstance(control, ControlPath):
             raise TypeError(
                 f"control must be a path, but is a {type(control).__name__}. Try nde.controls.LinearPath(x, times)."
@@ -142,7 +155,7 @@ class NeuralCDE(SolverLayer):
             if self.initial is None:
                 raise TypeError("y0 must be given where the layer has no initial=.")
             y0 = self.initial(_value_at(control, times))
-        return solve_cde(self.field, control, y0, times, args, **{**self.options, **options})
+        return y0, times
 
 
 def _value_at(control: ControlPath, times: Tensor | Sequence[float]) -> Tensor:

@@ -47,8 +47,6 @@ class NeuralODE(SolverLayer):
         ValueError: An argument is out of range, or the regularizer does not go with it.
     """
 
-    integrates = True
-
     def __init__(
         self,
         field: Callable[..., State],

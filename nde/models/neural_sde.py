@@ -56,8 +56,6 @@ class NeuralSDE(SolverLayer):
             regularizer does not go with the options.
     """
 
-    integrates = True
-
     def __init__(
         self,
         drift: Callable[..., State],

@@ -15,12 +15,12 @@ from nde.models.extra_times import ExtraTimes
 from nde.models.girsanov import PaddedPath
 from nde.models.penalized_solution import PenalizedSolution
 from nde.models.unwatched import LEFT_OUT
-from nde.regularize import GlobalStiffness, LocalStiffness, Penalty, TrajectoryPenalty, TrajectoryPoint
+from nde.regularize import Penalty, TrajectoryPenalty, TrajectoryPoint
 from nde.solvers import Solution
 from nde.solvers.rows.field import PerSample, whole
 from nde.solvers.structure import State, StateStructure
 
-__all__ = ["Part", "check_penalties", "integrals_due", "solve_with_integrals"]
+__all__ = ["Part", "integrals_due", "solve_with_integrals"]
 
 
 @dataclass(frozen=True)
@@ -71,58 +71,10 @@ class _WithoutNoise:
         return {"y": self.diffusion(t, state["y"], *args), "integrals": torch.zeros_like(state["integrals"])}
 
 
-def check_penalties(regularizer: Penalty | None, options: dict[str, Any], integrates: bool) -> None:
-    """Raise ValueError where a penalty along the trajectory does not go with a layer or the options of its solve.
-
-    Args:
-        regularizer: The penalty.
-        options: Keywords of the solve; those of a stochastic equation name its noise.
-        integrates: Whether the layer makes the integrals.
-    """
-    stochastic = "noise" in options
-    integrals = _integrals(regularizer)
-    augmented = any(part.form == "augmented" for part in integrals)
-    for part in integrals:
-        if not integrates:
-            raise ValueError(
-                f"regularizer must not hold {type(part).__name__}: this layer makes no integrals along the trajectory. "
-                "NeuralODE, LatentODE, ContinuousFlow and NeuralSDE do."
-            )
-        if stochastic and not part.stochastic:
-            raise ValueError(
-                f"regularizer must not hold {type(part).__name__} with a stochastic equation, whose paths have no "
-                "derivative in time. Choose another penalty, such as Kinetic."
-            )
-    if integrals and options.get("events"):
-        raise ValueError(
-            "events do not go with penalties along the trajectory, whose span would depend on them. Use a penalty made "
-            "of the steps, such as GlobalError."
-        )
-    if not augmented:
-        return
-    if options.get("dense"):
-        raise ValueError('dense=True does not go with form="augmented". Give the penalty form="local".')
-    if stochastic and options["noise"] != "diagonal":
-        raise ValueError(
-            f'noise={options["noise"]!r} does not go with form="augmented", which needs a state of several tensors and '
-            'so diagonal noise. Give the penalty form="local".'
-        )
-    for other in () if regularizer is None else regularizer.modules():
-        if isinstance(other, (GlobalStiffness, LocalStiffness)):
-            raise ValueError(
-                f'{type(other).__name__} does not go with form="augmented", because the estimate would see the '
-                'integrand beside the field. Give the penalty along the trajectory form="local".'
-            )
-
-
 def integrals_due(regularizer: Penalty | None) -> list[TrajectoryPenalty]:
     """Return the penalties along the trajectory that have a weight, each once."""
-    return [penalty for penalty in _integrals(regularizer) if penalty.weight != 0]
-
-
-def _integrals(regularizer: Penalty | None) -> list[TrajectoryPenalty]:
     parts = () if regularizer is None else regularizer.modules()
-    return [part for part in parts if isinstance(part, TrajectoryPenalty)]
+    return [part for part in parts if isinstance(part, TrajectoryPenalty) and part.weight != 0]
 
 
 def solve_with_integrals(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from typing import Any
 
 from torch import Tensor
@@ -41,8 +41,11 @@ class PenalizedSolution(Solution):
         self.steps = solution.steps
         if augmented:
             self.carry1 = None  # that of another state
-            if solution.steps.y is not None:
-                self.steps = dataclasses.replace(solution.steps, y=solution.steps.y["y"])
+            self.steps = copy.copy(solution.steps)
+            for name in ("y", "local_error"):
+                value = getattr(solution.steps, name)
+                if value is not None:
+                    object.__setattr__(self.steps, name, value["y"])  # of a frozen record
         self._whole = solution
         self._augmented = augmented
         self._extra = extra

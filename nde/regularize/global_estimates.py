@@ -1,7 +1,7 @@
 """Penalties over the whole solve: sums over its accepted steps of the error and stiffness estimates.
 
-Step sizes are constants in all of them. An error estimate is in units of the tolerance, so that weights do not carry
-over between tolerances, methods or reductions; `StepCount` alone is in units of steps.
+Step sizes are constants in all of them. An error estimate is in units of the tolerance unless it is asked for raw, so
+that weights do not carry over between tolerances, methods or reductions; `StepCount` alone is in units of steps.
 
 With ``per_sample=True`` a penalty is the mean over the samples of what each alone would give, so that it does not grow
 with the batch.
@@ -9,12 +9,17 @@ with the batch.
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
+from nde.regularize.draws import check_flag
 from nde.regularize.groups import StepGroups
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Schedule
 from nde.solvers.solution import Solution, Steps
+from nde.solvers.structure import StateStructure
 
 __all__ = ["GlobalError", "GlobalErrorSquared", "GlobalStiffness", "StepCount"]
 
@@ -26,6 +31,7 @@ class _Reduced(Penalty):
     """A penalty with a choice of reductions over the steps."""
 
     reductions: tuple[str, ...]
+    of_all_steps = True
 
     def __init__(self, weight: float | Schedule, reduction: str) -> None:
         super().__init__(weight)
@@ -48,7 +54,41 @@ class _Reduced(Penalty):
         return totals.mean()
 
 
-class GlobalError(_Reduced):
+class _OfErrors(_Reduced):
+    """A penalty on the errors, in units of the tolerance or raw."""
+
+    reads = "error"
+
+    def __init__(self, weight: float | Schedule, reduction: str, scaled: bool) -> None:
+        super().__init__(weight, reduction)
+        check_flag(scaled, "scaled")
+        self.scaled = scaled
+
+    def solve_options(self) -> dict[str, Any]:
+        """See `Penalty.solve_options`."""
+        return {} if self.scaled or not self.weight else {"local_errors": True}
+
+    def extra_repr(self) -> str:
+        """Describe weight, reduction and scale in ``repr``."""
+        return super().extra_repr() + ("" if self.scaled else ", scaled=False")
+
+    def _error(self, solution: Solution) -> Tensor:
+        scaled = _error(solution)
+        if self.scaled:
+            return scaled
+        vectors = solution.steps.local_error
+        if vectors is None:
+            raise ValueError("the error vectors were not kept. Solve with local_errors=True, or use scaled=True.")
+        parts = [part for _, part in StateStructure.paths(vectors, "local_error")]
+        entries = max(sum(part.shape[1:].numel() for part in parts), 1)
+        squares = torch.stack(
+            [part.abs().square().flatten(1).sum(1) if part.dim() > 1 else part.abs().square() for part in parts]
+        )
+        smallest = torch.finfo(squares.dtype).tiny
+        return (squares.sum(0) / entries + smallest).sqrt()
+
+
+class GlobalError(_OfErrors):
     """The error that the solver makes: ``sum_j E_j |h_j|`` over the accepted steps.
 
     Pal, Ma, Shah, Rackauckas (2021), Opening the Blackbox (ERNODE). The published code takes the mean over the steps
@@ -60,40 +100,45 @@ class GlobalError(_Reduced):
         weight: A number or a `Schedule`.
         reduction: ``"span"`` divides by the length of the span, so that the value is the mean error in time; ``"sum"``
             is the paper's formula; ``"mean"`` divides by the number of steps, as the paper's code does.
+        scaled: Whether errors are in units of the tolerance. Otherwise ``E_j`` is the root mean square of the error
+            vector itself, in units of the state; a solve outside a layer then needs ``local_errors=True``.
 
     Raises:
-        ValueError: The reduction is not known; when called, the method has no error estimate.
+        TypeError: ``scaled`` is no bool.
+        ValueError: The reduction is not known; when called, the method has no error estimate, or no vectors were kept.
     """
 
     reductions = ("span", "sum", "mean")
 
-    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
-        super().__init__(weight, reduction)
+    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span", *, scaled: bool = True) -> None:
+        super().__init__(weight, reduction, scaled)
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
-        return self._reduce(_error(solution), solution.steps)
+        return self._reduce(self._error(solution), solution.steps)
 
 
-class GlobalErrorSquared(_Reduced):
+class GlobalErrorSquared(_OfErrors):
     """The squared error of the steps: ``sum_j E_j^2``, the variant that Pal et al. (2021) use with a constant weight.
 
     Args:
         weight: A number or a `Schedule`.
         reduction: ``"sum"`` or ``"mean"`` over the steps.
+        scaled: See `GlobalError`.
 
     Raises:
-        ValueError: The reduction is not known; when called, the method has no error estimate.
+        TypeError: ``scaled`` is no bool.
+        ValueError: The reduction is not known; when called, the method has no error estimate, or no vectors were kept.
     """
 
     reductions = ("sum", "mean")
 
-    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "sum") -> None:
-        super().__init__(weight, reduction)
+    def __init__(self, weight: float | Schedule = 1.0, reduction: str = "sum", *, scaled: bool = True) -> None:
+        super().__init__(weight, reduction, scaled)
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
-        squares, groups = _error(solution).square(), StepGroups(solution.steps)
+        squares, groups = self._error(solution).square(), StepGroups(solution.steps)
         return (groups.sum(squares) if self.reduction == "sum" else groups.mean(squares)).mean()
 
 
@@ -112,6 +157,7 @@ class GlobalStiffness(_Reduced):
     """
 
     reductions = ("span", "sum", "mean", "max")
+    reads = "stiffness"
 
     def __init__(self, weight: float | Schedule = 1.0, reduction: str = "span") -> None:
         super().__init__(weight, reduction)
@@ -144,6 +190,9 @@ class StepCount(Penalty):
         ValueError: ``set_point`` is not positive; when called, the method has no error estimate, or the solve took
             fixed steps and no ``set_point`` was given.
     """
+
+    reads = "error"
+    of_all_steps = True
 
     def __init__(self, weight: float | Schedule = 1.0, set_point: float | None = None) -> None:
         super().__init__(weight)

@@ -20,13 +20,14 @@ from torch import Tensor
 from nde.regularize.draws import Draws, check_choice, check_count, check_flag
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Schedule
-from nde.solvers.retake import RetakenStep
+from nde.regularize.step_draws import StepDraws
+from nde.solvers.retake import RetakenStep, RetakenSteps
 from nde.solvers.solution import Solution
 
-__all__ = ["LocalError", "LocalStiffness"]
+__all__ = ["LocalError", "LocalPenalty", "LocalStiffness"]
 
 
-class _Local(Penalty):
+class LocalPenalty(Penalty):
     """An estimate at random steps; see `LocalError` for the arguments."""
 
     def __init__(
@@ -64,28 +65,26 @@ class _Local(Penalty):
 
     def value(self, solution: Solution) -> Tensor:
         """See `Penalty.value`."""
-        sizes = solution.steps.h.detach().abs().double().cpu().numpy()
-        if not sizes.size:
-            return solution.steps.h.new_zeros(())
-        span = float(sizes.sum())
-        places = self._places()
-        if self.sampling == "time":
-            ends = numpy.cumsum(sizes) / span
-            drawn = numpy.searchsorted(ends, places, side="right")
-            density = sizes / span
-        else:
-            drawn = (places * len(sizes)).astype(numpy.int64)
-            density = numpy.full(len(sizes), 1 / len(sizes))
-        indices, counts = numpy.unique(drawn.clip(max=len(sizes) - 1), return_counts=True)
+        steps = solution.steps
+        if not len(steps):
+            return steps.h.new_zeros(())
+        samples = steps.samples or 1
+        draws = StepDraws(steps, self._places(samples), self.sampling == "time")
+        factors = draws.weights / draws.spans if self.reduction == "span" else draws.weights
+        shares = draws.counts / (self.n_draws * samples)
+        options: dict[str, Any] = {"grad": self.grad, "reference": self.reference}
         terms = []
-        for index, count in zip(indices.tolist(), counts.tolist(), strict=True):  # a step drawn twice is taken once
-            step = solution.retake(index, grad=self.grad, reference=self.reference)
-            estimate = self._estimate(step)
-            if self.reference:
-                factor = abs(step.h)
-            else:
-                factor = float(sizes[index] / density[index]) / (span if self.reduction == "span" else 1.0)
-            terms.append(estimate * (factor * count / self.n_draws))
+        if isinstance(solution.steps.sample, Tensor):
+            for places in draws.one_of_each():
+                taken: RetakenSteps = solution.retake_rows(draws.indices[places], **options)  # type: ignore[attr-defined]
+                estimates = self._estimate(taken)
+                weights = torch.from_numpy(shares[places] * (1.0 if self.reference else factors[places]))
+                weights = weights.to(estimates)
+                terms.append((estimates * (weights * taken.h.abs().to(weights) if self.reference else weights)).sum())
+        else:
+            for index, factor, share in zip(draws.indices.tolist(), factors.tolist(), shares.tolist(), strict=True):
+                step = solution.retake(index, **options)
+                terms.append(self._estimate(step) * ((abs(step.h) if self.reference else factor) * share))
         return torch.stack(terms).sum()
 
     def solve_options(self) -> dict[str, Any]:
@@ -104,37 +103,38 @@ class _Local(Penalty):
         """Describe the penalty in ``repr``."""
         return f"{super().extra_repr()}, n_draws={self.n_draws}, sampling={self.sampling!r}, grad={self.grad!r}"
 
-    def _places(self) -> numpy.ndarray:
-        """Draw numbers in [0, 1), each of them uniform."""
+    def _places(self, samples: int) -> numpy.ndarray:
+        """Draw numbers in [0, 1), each of them uniform, shape ``(samples, n_draws)``."""
         count = self.n_draws // 2 if self.antithetic else self.n_draws
-        places = self.draws.uniform(count)
+        places = self.draws.uniform((samples, count))
         if self.stratified:
             places = (numpy.arange(count) + places) / count
         if self.antithetic:
             # with strata, those of the first half and their mirror images are strata of the whole
             places = places / 2 if self.stratified else places
-            places = numpy.concatenate([places, 1 - places])
+            places = numpy.concatenate([places, 1 - places], 1)
         return places
 
     @abstractmethod
-    def _estimate(self, step: RetakenStep) -> Tensor:
+    def _estimate(self, step: RetakenStep | RetakenSteps) -> Tensor:
         """Return what is penalised of a step."""
 
 
-class LocalError(_Local):
+class LocalError(LocalPenalty):
     """The error of the solver at random steps, an unbiased estimate of what `GlobalError` sums over all steps.
 
     By default its weight is that of ``GlobalError`` with the same reduction. One draw costs one step of the method, and
     one evaluation more where the method reuses the last stage of the step before; its tape is the only one that is
     kept, and the solve keeps one state per step. Works with ordinary and stochastic equations (the step meets the
-    increments of the path that the solve met, so that the estimate is that of the solve) and with every adjoint, not
-    with ``per_sample=True``, events, dense output or forced times, nor with methods of several steps.
+    increments of the path that the solve met, so that the estimate is that of the solve), with every adjoint and with
+    forced times, events and dense output, but not with methods of several steps. With ``per_sample=True`` a step of
+    each sample is drawn, all of which are taken at once, and the penalty is the mean over the samples.
 
     A solve outside a layer needs ``step_states=True``.
 
     Args:
         weight: A number or a `Schedule`.
-        n_draws: Steps drawn for each call; the penalty is their mean.
+        n_draws: Steps drawn for each call (of each sample, with ``per_sample=True``); the penalty is their mean.
         sampling: ``"time"`` draws a time, uniform on the span, and the step that holds it ("unbiased" in the paper);
             ``"step"`` draws among the accepted steps, all alike ("biased" in the paper). Draws are weighted with the
             inverse of their probability: the mean is ``sum_j E_j |h_j|`` either way.
@@ -142,7 +142,7 @@ class LocalError(_Local):
         antithetic: Whether draws come in pairs that mirror each other.
         grad: ``"direct"`` holds the state at the beginning of a step constant, which costs no more backward than that
             step. ``"full"`` passes the gradient on to the state, so that its mean is the gradient of the global penalty
-            with any adjoint; with ``adjoint="backsolve"``, up to the error of that adjoint.
+            with any adjoint; with ``adjoint="backsolve"``, up to the error of that adjoint. Not with events.
         reduction: ``"span"`` divides by the length of the span, as in `GlobalError`; ``"sum"`` does not.
         reference: Reproduce the published code, ``E(h0) h0`` with two defects: the size ``h0`` is that of the automatic
             first step, at which the error is orders of magnitude smaller than at the solver's own, and the first stage
@@ -156,7 +156,9 @@ class LocalError(_Local):
         ValueError: An argument is out of range; when called, the method has no error estimate.
     """
 
-    def _estimate(self, step: RetakenStep) -> Tensor:
+    reads = "error"
+
+    def _estimate(self, step: RetakenStep | RetakenSteps) -> Tensor:
         if step.error is None:
             raise ValueError(
                 'the method has no error estimate. Choose one with an embedded error, such as method="tsit5".'
@@ -164,7 +166,7 @@ class LocalError(_Local):
         return step.error
 
 
-class LocalStiffness(_Local):
+class LocalStiffness(LocalPenalty):
     """The stiffness at random steps, an unbiased estimate of what `GlobalStiffness` sums over all steps.
 
     See `LocalError` for costs and limits.
@@ -177,7 +179,9 @@ class LocalStiffness(_Local):
         ValueError: An argument is out of range; when called, the method has no stiffness estimate.
     """
 
-    def _estimate(self, step: RetakenStep) -> Tensor:
+    reads = "stiffness"
+
+    def _estimate(self, step: RetakenStep | RetakenSteps) -> Tensor:
         if step.stiffness is None:
             raise ValueError(
                 "the method has no stiffness estimate: none of its stages share a time. "

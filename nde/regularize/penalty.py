@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,14 @@ class Penalty(nn.Module):
 
     Args:
         weight: Factor on `value`, a number or a `Schedule` that `step` moves along.
+
+    Attributes:
+        reads: The estimate of the solver that it is made of, ``"error"`` or ``"stiffness"``; None if of neither.
+        of_all_steps: Whether its gradient is that of the estimates of all steps, which an adjoint has to replay.
     """
+
+    reads: ClassVar[str | None] = None
+    of_all_steps: ClassVar[bool] = False
 
     def __init__(self, weight: float | Schedule = 1.0) -> None:
         super().__init__()

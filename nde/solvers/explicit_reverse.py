@@ -47,7 +47,7 @@ class ExplicitReverser:
         wants_end = wants_error or cotangents.outputs is not None or cotangents.stiffness is not None
         evaluations = self._evaluations(t, h, y, y1, tape, wants_end, cotangents.outputs is not None)
         times = _Times(h, y) if self.reversal.with_times else None
-        if tape is not None and (wants_error or times is not None):  # a replay leaves the stages in the buffer
+        if tape is not None and times is not None:  # a replay leaves the stages in the buffer
             for row, evaluation in zip(buffer.stages, evaluations, strict=False):
                 if evaluation is not None:
                     row.copy_(evaluation.value.detach())
@@ -55,7 +55,11 @@ class ExplicitReverser:
         y1_cotangent, state_extra = cotangents.y1, None
         errors_cotangent: Tensor | None = None
         if wants_error:
-            errors = buffer.error_rows(h)
+            if tape is None or times is not None:
+                errors = buffer.error_rows(h)
+            else:
+                stages = [evaluation.value.detach() for evaluation in evaluations if evaluation is not None]
+                errors = buffer.error_rows_of(stages, h)
             weighted = None if times is None else errors.clone()
             errors_cotangent, state_extra, on_y1 = self._pull_error(errors, y, y1, cotangents)
             y1_cotangent = y1_cotangent + on_y1

@@ -181,6 +181,11 @@ class Method(ABC):
     rows: bool = False
     source: str = ""
 
+    @property
+    def restarts(self) -> bool:
+        """Whether a recorded step can be taken again with a carry that `start` makes of its state."""
+        return self.carry_is_function_of_state
+
     @abstractmethod
     def start(self, field: VectorField, t: Scalar, y: Tensor) -> Any:
         """Return the first step's carry."""

@@ -268,24 +268,29 @@ class ScratchNorm(ErrorNorm):
         """See `ErrorNorm.pull_ratio`; the results lie in scratch memory and in that of ``errors``."""
         if self.structure.has_complex:
             return ErrorNorm(self.structure, self.rtol, self.atol).pull_ratio(errors, y0, y1, cotangent)
-        scale, quotient, (at_scale, other) = self.scale(y0, y1), self._second, self._more
-        rows = errors.unbind(0)
-        squares = [float(self._mean_square(torch.div(row, scale, out=quotient))) for row in rows]
+        scale, quotient, (at_scale, which) = self.scale(y0, y1), self._second, self._more
+        # the larger of both states made the scale: 1 where that is the first one, -1 where the second; its sizes
+        # are still where the scale was made
+        torch.abs(y0, out=which).sub_(quotient).sign_()
+        rows, inverse = errors.unbind(0), scale.reciprocal_()
+        squares = [float(self._mean_square(torch.mul(row, inverse, out=quotient))) for row in rows]
         # d ratio / d (mean square of a row), times the derivative of a mean square by the quotients but for these
         if len(squares) == 1:
             slopes = [0.5 / math.sqrt(squares[0] + _FLOOR)]
         else:
             folded = squares[0] + 0.01 * squares[1] + _FLOOR
             slopes = [folded**-0.5 - 0.5 * squares[0] * folded**-1.5, -0.005 * squares[0] * folded**-1.5]
-        at_scale.zero_()
-        for row, slope in zip(rows, slopes, strict=True):
-            torch.div(row, scale, out=quotient)
-            torch.div(quotient, scale, out=row).mul_(2 * slope * cotangent / self.structure.entries)
-            at_scale.addcmul_(quotient, row, value=-1)
-        at_scale.mul_(self.rtol)
-        # the larger of both states made the scale; where they are equal, each did by half
-        share, work = quotient, other
-        torch.abs(y0, out=share).sub_(torch.abs(y1, out=work)).sign_().add_(1).mul_(0.5)
-        torch.mul(share, at_scale, out=scale)
-        at_scale.sub_(scale)
-        return errors, scale.mul_(torch.sign(y0, out=work)), at_scale.mul_(torch.sign(y1, out=work))
+        for index, (row, slope) in enumerate(zip(rows, slopes, strict=True)):
+            if len(rows) > 1:
+                torch.mul(row, inverse, out=quotient)
+            torch.mul(quotient, inverse, out=row).mul_(2 * slope * cotangent / self.structure.entries)
+            if index:
+                at_scale.addcmul_(quotient, row)
+            else:
+                torch.mul(quotient, row, out=at_scale)
+        # half to each state, and that of the smaller one to the larger
+        at_scale.mul_(self.rtol).mul_(-0.5)
+        which.mul_(at_scale)
+        at_y0 = torch.add(at_scale, which, out=scale)
+        at_y1 = at_scale.sub_(which)
+        return errors, at_y0.mul_(torch.sign(y0, out=which)), at_y1.mul_(torch.sign(y1, out=which))

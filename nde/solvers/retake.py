@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from nde.solvers.problem import Problem
 if TYPE_CHECKING:  # a solution offers this, and its statistics count it
     from nde.solvers.solution import Stats
 
-__all__ = ["RetakenStep", "StepRetaker"]
+__all__ = ["RetakenStep", "RetakenSteps", "StepRetaker", "check_retake"]
 
 _GRADS = ("direct", "full")
 
@@ -36,6 +36,21 @@ class RetakenStep:
     h: float
     error: Tensor | None
     stiffness: Tensor | None
+
+
+@dataclass(frozen=True)
+class RetakenSteps:
+    """Accepted steps of several samples that were taken again together, shape ``(steps,)`` each; see `RetakenStep`."""
+
+    t: Tensor
+    h: Tensor
+    error: Tensor | None
+    stiffness: Tensor | None
+
+    def __getitem__(self, index: int) -> RetakenStep:
+        """Return one of them."""
+        error, stiffness = (None if value is None else value[index] for value in (self.error, self.stiffness))
+        return RetakenStep(float(self.t[index]), float(self.h[index]), error, stiffness)
 
 
 class StepRetaker:
@@ -83,25 +98,35 @@ class StepRetaker:
         return RetakenStep(t, h, error, stiffness)
 
     def _check(self, index: int, grad: str, reference: bool) -> None:
-        problem, method = self._problem, self._problem.method
         if not 0 <= index < len(self._steps):
             raise IndexError(f"index must be one of the {len(self._steps)} accepted steps, but is {index}.")
-        if grad not in _GRADS:
-            raise ValueError(f'grad must be "direct" or "full", but is {grad!r}.')
-        if grad == "full" and problem.ts.requires_grad:
-            raise ValueError(
-                'grad="full" gives no gradient by ts, because a step taken again keeps its time. Use ts.detach() '
-                'or grad="direct".'
-            )
-        if self._states is None and index:
-            raise ValueError(
-                "the states at the ends of steps were not kept, so that steps cannot be taken again. Solve with "
-                "step_states=True."
-            )
-        if not method.carry_is_function_of_state:
-            raise ValueError(
-                f"a step of method={method.name!r} depends on more than its state, so that it cannot be taken again "
-                'alone. Choose a one-step method, such as "tsit5" or "sosri2".'
-            )
-        if reference and hasattr(problem.field, "increment"):
-            raise ValueError("reference=True works with ordinary equations alone. Leave it out.")
+        check_retake(self._problem, self._states is not None or not index, grad, reference)
+
+
+def check_retake(problem: Any, kept: bool, grad: str, reference: bool) -> None:
+    """Raise ValueError where steps cannot be taken again.
+
+    Args:
+        problem: What was solved, as a whole or by rows.
+        kept: Whether the states that the steps begin from are known.
+        grad, reference: See `nde.solvers.solution.Solution.retake`.
+    """
+    if grad not in _GRADS:
+        raise ValueError(f'grad must be "direct" or "full", but is {grad!r}.')
+    if grad == "full" and problem.ts.requires_grad:
+        raise ValueError(
+            'grad="full" gives no gradient by ts, because a step taken again keeps its time. Use ts.detach() '
+            'or grad="direct".'
+        )
+    if not kept:
+        raise ValueError(
+            "the states at the ends of steps were not kept, so that steps cannot be taken again. Solve with "
+            "step_states=True."
+        )
+    if not problem.method.restarts:
+        raise ValueError(
+            f"a step of method={problem.method.name!r} depends on more than its state, so that it cannot be taken "
+            'again alone. Choose a one-step method, such as "tsit5" or "sosri2", or a global penalty.'
+        )
+    if reference and hasattr(problem.field, "increment"):
+        raise ValueError("reference=True works with ordinary equations alone. Leave it out.")

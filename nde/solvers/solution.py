@@ -111,7 +111,7 @@ class Solution:
             where the gradients are those of ``adjoint="discrete"``.
     """
 
-    _retaker: StepRetaker | None = None  # a solve by rows has none
+    _retaker: StepRetaker | None = None  # a solve by rows has one of its own
 
     def __init__(
         self,
@@ -193,14 +193,11 @@ class Solution:
         Raises:
             IndexError: There is no such step.
             ValueError: ``grad`` is not known; the states were not kept (``step_states=True``); the step depends on more
-                than its state; ``reference`` does not go with the equation or the method; or samples have steps of
-                their own.
+                than its state; ``reference`` does not go with the equation; or gradients by the times of steps would
+                be lost.
         """
         if self._retaker is None:
-            raise ValueError(
-                "steps cannot be taken again with per_sample=True, events, dense=True, save, step_ts or jump_ts. "
-                "Leave these out, or choose a global penalty."
-            )
+            raise ValueError("the steps of this solve cannot be taken again. Choose a global penalty.")
         return self._retaker.take(index, grad, reference)
 
     def __repr__(self) -> str:

@@ -40,6 +40,7 @@ class StageBuffer:
         self._method_rows = self.rows[: tableau.stages]
         self._b = self._tensor(tableau.b)
         self._error_weights = [self._tensor(row) for row in tableau.errors]
+        self._error_terms = [[(index, w) for index, w in enumerate(row) if w] for row in tableau.errors]
         self._errors = torch.empty(len(tableau.errors), y.numel(), dtype=y.dtype, device=y.device)
         self._dense = numpy.array(dense.coefficients if dense else [[]])
         self._cotangents = self.rows.new_empty(0, y.numel())
@@ -77,6 +78,15 @@ class StageBuffer:
         """Return the embedded differences, shape ``(rows, size)``, in scratch memory."""
         for row, weights in zip(self._errors.unbind(0), self._error_weights, strict=True):
             torch.addmv(row, self._method_rows.T, weights, beta=0, alpha=h, out=row)
+        return self._errors
+
+    def error_rows_of(self, stages: Sequence[Tensor], h: float) -> Tensor:
+        """Return the embedded differences of stages that lie elsewhere, likewise."""
+        for row, weights in zip(self._errors.unbind(0), self._error_terms, strict=True):
+            (first, weight), *rest = weights
+            torch.mul(stages[first], h * weight, out=row)
+            for index, weight in rest:
+                row.add_(stages[index], alpha=h * weight)
         return self._errors
 
     def outputs(self, y: Tensor, h: float, thetas: Sequence[float]) -> Tensor:

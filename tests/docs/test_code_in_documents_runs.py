@@ -124,3 +124,16 @@ def test_the_blocks_on_controlled_equations_run_one_after_the_other():
     assert names["sol"].ys.shape == (3, 32, 16)
     assert torch.isfinite(names["loss"])
     assert names["output"].penalty > 0
+
+
+def test_the_blocks_on_neural_operators_run_one_after_the_other():
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/operators.md"):
+        exec(block, names)
+    assert names["fine"].shape == (4, 1, 64, 96) and names["scattered"].shape == (4, 1, 1000)
+    coarse, fine = names["changes"]
+    assert coarse > 3.5 * fine
+    assert names["output"].penalty > 0
+    assert all(parameter.grad is not None for parameter in names["field"].parameters())
+    assert names["answer"].shape == (3, 1, 10)

@@ -154,8 +154,10 @@ def test_what_does_not_go_together_is_refused_when_the_layer_is_made() -> None:
         NeuralSDE(net, net, regularizer=Taylor(2, form="local"))
     with pytest.raises(ValueError, match="which needs a state of several tensors"):
         NeuralSDE(net, net, noise="general", regularizer=Kinetic(), controller=nde.FixedStep(0.1))
-    with pytest.raises(ValueError, match="makes no integrals along the trajectory"):
-        nde.models.LatentSDE(net, net, net, 2, regularizer=Kinetic())
+    with pytest.raises(ValueError, match="regularizer must not hold Taylor"):
+        nde.models.LatentSDE(net, net, net, 2, regularizer=Taylor(2))
+    with pytest.raises(ValueError, match="which needs a state of several tensors"):
+        nde.models.SDEGenerator(2, regularizer=Kinetic())
 
 
 def test_dense_output_goes_with_the_local_form(y0: Tensor) -> None:

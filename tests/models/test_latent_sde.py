@@ -55,10 +55,10 @@ def assert_mean(values: torch.Tensor, expected: float) -> None:
     assert error < 0.02 * max(abs(expected), 0.1)  # or the comparison would say little
 
 
-@pytest.mark.parametrize("method", ["sosri2", "euler"])
-def test_mean_of_the_path_integral_is_the_divergence_of_two_ornstein_uhlenbeck_processes(method) -> None:
+@pytest.mark.parametrize(("method", "per_sample"), [("sosri2", False), ("euler", False), ("sosri2", True)])
+def test_mean_of_the_path_integral_is_the_divergence_of_two_ornstein_uhlenbeck_processes(method, per_sample) -> None:
     step = 1 / 128 if method == "euler" else 1 / 16  # an error of the integral far below that of the mean
-    layer = layer_of(size=1, method=method, controller=nde.FixedStep(step), ts=(0.0, SPAN))
+    layer = layer_of(size=1, method=method, controller=nde.FixedStep(step), ts=(0.0, SPAN), per_sample=per_sample)
     with torch.no_grad():
         output = layer(initial_of(20_000, 1), seed=1)
     assert_mean(output.path_kl, exact_divergence())
@@ -266,6 +266,40 @@ def test_layer_can_be_copied_pickled_and_converted() -> None:
     assert "latent_size=2" in repr(layer) and "method='sosri2'" in repr(layer)
     single = layer_of(size=2).float()
     assert single.sample(3).dtype is torch.float32
+
+
+def test_each_sample_has_steps_of_its_own_and_its_part_of_the_context() -> None:
+    def posterior(t, z, rate):
+        return -rate * z
+
+    layer = layer_of(posterior=posterior, rtol=1e-2, atol=1e-3, per_sample=True)
+    rate = double(0.5, 3.0, 30.0).unsqueeze(-1)
+    output = layer(initial_of(3), args=(nde.PerSample(rate),), seed=0)
+    counts = output.solution.stats.accepted.tolist()
+    assert counts[0] < counts[1] < counts[2]
+    assert output.path_kl.shape == (3,) and output.ys.shape == (2, 3, 2)
+    assert layer.sample(4, seed=1).shape == (2, 4, 2)
+    with pytest.raises(ValueError, match="path does not go with per_sample=True"):
+        layer(initial_of(3), path=nde.BrownianPath(0.0, 1.0, (3, 2), seed=0, dtype=torch.float64))
+    with pytest.raises(ValueError, match="must have a batch axis"):
+        layer(Normal(double(0.0, 0.0), double(1.0, 1.0)))
+
+
+@pytest.mark.parametrize("form", ["augmented", "local"])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_penalties_along_the_trajectory_are_those_of_the_posterior_alone(form: str, per_sample: bool) -> None:
+    rate = 0.7
+    penalty = nde.regularize.Kinetic(form=form)
+    layer = layer_of(
+        posterior=lambda t, z: rate * torch.ones_like(z),
+        regularizer=penalty,
+        controller=nde.FixedStep(0.25),
+        per_sample=per_sample,
+    )
+    output = layer(initial_of(5), seed=0)
+    # of a constant drift, the energy is known whatever the prior and the noise
+    torch.testing.assert_close(output.penalty, double(0.5 * rate**2)[0])
+    assert output.path_kl.shape == (5,) and output.ys.shape == (2, 5, 2)
 
 
 @pytest.mark.parametrize(

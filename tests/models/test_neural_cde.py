@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import nde
-from nde.controls import HermiteCubicPath, LinearPath
+from nde.controls import HermiteCubicPath, LinearPath, NaturalCubicPath
 
 
 class Field(nn.Module):
@@ -67,18 +68,52 @@ def test_penalties_are_applied_in_training_mode_and_reach_the_data() -> None:
     assert "tsit5" in repr(layer)
 
 
-@pytest.mark.parametrize("penalty", [nde.regularize.LocalError, nde.regularize.LocalStiffness])
-def test_local_penalties_work_where_no_step_is_forced_and_refuse_elsewhere(penalty: Any) -> None:
-    x = torch.randn(3, 6, 2, requires_grad=True)
-    free: tuple[tuple[Any, Any], ...] = ((HermiteCubicPath, None), (LinearPath, ()))
-    for kind, jumps in free:
-        layer = nde.NeuralCDE(Field(4, 2), nn.Linear(2, 4), regularizer=penalty(weight=1.0), jump_ts=jumps)
-        found = layer(kind(x)).penalty
-        assert found > 0
-        assert all(part.abs().sum() > 0 for part in torch.autograd.grad(found, [x, *layer.field.parameters()]))
-    layer = nde.NeuralCDE(Field(4, 2), nn.Linear(2, 4), regularizer=penalty(weight=1.0))
-    with pytest.raises(ValueError, match="jump_ts"):
-        layer(LinearPath(x))
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize(
+    ("local", "whole"),
+    [
+        (nde.regularize.LocalError, nde.regularize.GlobalError),
+        (nde.regularize.LocalStiffness, nde.regularize.GlobalStiffness),
+    ],
+)
+@pytest.mark.parametrize("kind", [HermiteCubicPath, LinearPath])
+def test_local_penalties_over_all_steps_are_the_global_ones_with_corners_too(
+    kind: Any, local: Any, whole: Any, per_sample: bool
+) -> None:
+    x = torch.randn(3, 3, 2, dtype=torch.float64, requires_grad=True)
+    found = []
+    field, initial = Field(4, 2).double(), nn.Linear(2, 4).double()
+    for penalty in (whole(), local(n_draws=4, sampling="step", stratified=True, grad="full")):
+        layer = nde.NeuralCDE(field, initial, regularizer=penalty, per_sample=per_sample, controller=nde.FixedStep(0.5))
+        output = layer(kind(x))
+        assert output.stats.n_accepted == (12 if per_sample else 4)
+        parts = torch.autograd.grad(output.penalty, [x, *field.parameters()])
+        found.append(torch.cat([output.penalty.reshape(1), *(part.reshape(-1) for part in parts)]))
+    assert bool((found[0] != 0).any())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize(("form", "per_sample"), [("augmented", False), ("augmented", True), ("local", False)])
+def test_penalties_along_the_trajectory_see_the_field_times_the_slope_of_the_path(form: str, per_sample: bool) -> None:
+    x = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
+    field = Field(4, 2).double()
+    path = NaturalCubicPath(x)
+    y0 = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(3, 4)
+    fixed: dict[str, Any] = {"controller": nde.FixedStep(0.25)}
+
+    def product(t: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return (field(t, z) @ path.derivative(t).unsqueeze(-1)).squeeze(-1)
+
+    for make in (nde.regularize.Kinetic, nde.regularize.JacobianFrobenius, partial(nde.regularize.Taylor, 2)):
+        layer = nde.NeuralCDE(field, regularizer=make(form=form), per_sample=per_sample, **fixed)
+        # with the same steps, the solve of all samples as one state has the same integrals
+        twin = nde.NeuralODE(product, path.interval, regularizer=make(form=form), **fixed)
+        ours, theirs = (output.penalty for output in (layer(path, y0), twin(y0)))
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=0)
+        wanted = [x, *field.parameters()]
+        gradients = [torch.autograd.grad(value, wanted, retain_graph=True) for value in (ours, theirs)]
+        for one, two in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.slow

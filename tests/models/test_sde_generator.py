@@ -105,3 +105,13 @@ def test_wrong_options_are_refused_when_the_layer_is_built(options, kind, messag
 def test_number_of_samples_is_checked() -> None:
     with pytest.raises(ValueError, match="samples must be at least 1, but is 0"):
         generator_of()(0)
+
+
+def test_generated_series_come_with_their_solution_and_a_penalty_in_training_mode() -> None:
+    layer = SDEGenerator(2, 4, (0.0, 0.5, 1.0), regularizer=nde.regularize.Kinetic(form="local"))
+    output = layer.generate(5, seed=0)
+    assert output.series.shape == (5, 3, 2) and output.ys.shape == (3, 5, 4)
+    gradient = torch.autograd.grad(output.penalty, list(layer.drift.parameters()))
+    assert float(output.penalty.detach()) > 0 and all(bool(part.any()) for part in gradient)
+    quiet = layer.eval().generate(5, seed=0)
+    assert quiet.penalty.item() == 0 and torch.equal(quiet.series, layer(5, seed=0))

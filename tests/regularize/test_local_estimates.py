@@ -157,6 +157,29 @@ def test_full_gradient_of_a_stochastic_solve_is_the_global_one(adjoint: str) -> 
     assert relative_difference(found, expected) < (0.05 if adjoint == "backsolve" else 1e-9)
 
 
+@pytest.mark.parametrize("method", ["align", nde.solvers.sde.StepDoubling("quicsort")], ids=["align", "doubled"])
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
+def test_full_gradient_of_a_langevin_solve_is_the_global_one(adjoint: str, method) -> None:
+    x0 = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3).requires_grad_()
+    stiffness = double(1.5).requires_grad_()
+    solution = nde.solve_langevin(
+        lambda t, x: stiffness * x + x**3,
+        x0,
+        torch.zeros_like(x0),
+        (0.0, 1.0, 2.0),
+        gamma=1.2,
+        seed=0,
+        method=method,
+        adjoint=adjoint,
+        step_states=True,
+    )
+    assert len(solution.steps) > 4
+    found, whole = every_step(LocalError, solution, grad="full")(solution), GlobalError()(solution)
+    torch.testing.assert_close(found, whole, rtol=1e-9, atol=1e-12)
+    wanted = [x0, stiffness]
+    assert relative_difference(flat_gradient(found, wanted), flat_gradient(whole, wanted)) < 1e-8
+
+
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("antithetic", [False, True])
 @pytest.mark.parametrize("sampling", ["time", "step"])
@@ -348,6 +371,11 @@ def of_moving_times() -> nde.Solution:
     return nde.solve_ode(lambda t, y: -y, double(1.0), double(0.0, 1.0).requires_grad_(), step_states=True)
 
 
+def of_events() -> nde.Solution:
+    event = nde.Event(lambda t, y: y - 0.5)
+    return nde.solve_ode(lambda t, y: -y, double(1.0).requires_grad_(), (0.0, 1.0), events=event, step_states=True)
+
+
 FIXED = {"controller": nde.FixedStep(0.1)}
 
 
@@ -361,32 +389,12 @@ FIXED = {"controller": nde.FixedStep(0.1)}
         (lambda: of_method("bosh3"), LocalStiffness(), "no stiffness estimate"),
         (of_moving_times, LocalError(grad="full"), "no gradient by ts"),
         (lambda: solved_sde(Net()), LocalError(reference=True), "ordinary equations alone"),
-        (
-            lambda: nde.solve_ode(lambda t, y: -y, double(1.0), (0.0, 1.0), dense=True),
-            LocalError(),
-            "choose a global penalty",
-        ),
+        (of_events, LocalError(grad="full"), "no gradient by the times of events"),
     ],
 )
 def test_solves_that_it_cannot_work_with_are_refused(solve, penalty, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         penalty(solve())
-
-
-def test_layers_with_a_step_size_for_each_sample_are_refused_before_the_solve() -> None:
-    calls = []
-
-    def field(t, y):
-        calls.append(t)
-        return -y
-
-    layer = nde.NeuralODE(field, regularizer=LocalError(), per_sample=True)
-    with pytest.raises(ValueError, match=r"per_sample=True.*choose a global penalty"):
-        layer(torch.ones(2, 3))
-    stochastic = nde.NeuralSDE(field, noise, regularizer=LocalError(), per_sample=True)
-    with pytest.raises(ValueError, match="choose a global penalty"):
-        stochastic(torch.ones(2, 3))
-    assert not calls
 
 
 def test_gradient_by_times_is_refused_with_the_continuous_adjoint() -> None:

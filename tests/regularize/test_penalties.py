@@ -89,6 +89,39 @@ def test_error_penalty_is_that_of_an_exact_quadrature_for_a_constant_error() -> 
     same(GlobalError().value(holder), 0.3)
 
 
+@pytest.mark.parametrize("adjoint", ["direct", "discrete"])
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_raw_errors_are_those_of_the_tolerance_times_it(per_sample: bool, adjoint: str) -> None:
+    """Where the tolerance is one number, which it is without a relative one."""
+    net, y0 = Net(size=2), torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2).requires_grad_()
+    options = {"rtol": 0.0, "atol": 1e-5, "per_sample": per_sample, "adjoint": adjoint, "local_errors": True}
+    solution = nde.solve_ode(net, y0, (0.0, 2.0), **options)
+    for kind, power in ((GlobalError, 1), (GlobalErrorSquared, 2)):
+        for reduction in kind.reductions:
+            raw, scaled = kind(1.0, reduction, scaled=False)(solution), kind(1.0, reduction)(solution)
+            torch.testing.assert_close(raw, scaled * 1e-5**power, rtol=1e-9, atol=0)
+            one, two = (torch.autograd.grad(value, y0, retain_graph=True)[0] for value in (raw, scaled))
+            torch.testing.assert_close(one, two * 1e-5**power, rtol=1e-6, atol=1e-20)
+
+
+def test_layers_keep_the_vectors_that_raw_errors_are_made_of_beside_other_penalties() -> None:
+    y0 = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2)
+    for per_sample in (False, True):
+        values = []
+        for other in (0.0, 1.0):
+            penalty = GlobalError(scaled=False) + nde.regularize.LocalError() + nde.regularize.Kinetic(other)
+            layer = nde.NeuralODE(Net(size=2), regularizer=penalty, per_sample=per_sample)
+            output = layer(y0)
+            values.append(GlobalError(scaled=False)(output.solution).detach())
+            assert output.solution.steps.y.shape == (len(output.solution.steps), *y0.shape[int(per_sample) :])
+            assert float(output.penalty.detach()) > 0
+        torch.testing.assert_close(*values, rtol=1e-5, atol=0)
+    with pytest.raises(ValueError, match="local_errors=True"):
+        GlobalError(scaled=False)(nde.solve_ode(Net(size=2), y0, (0.0, 1.0)))
+    with pytest.raises(TypeError, match="scaled must be True or False"):
+        GlobalError(scaled=1)
+
+
 def test_step_count_equals_the_formula(solution: nde.Solution) -> None:
     errors, _, _ = lists(solution)
     target = 0.9**5  # the set point of the default controller for an error of order 5

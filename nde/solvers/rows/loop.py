@@ -274,7 +274,9 @@ class _RowSolve:
             problem.on_accept(field, facts, y, done)
         if problem.keep_local_errors and done.errors is not None:
             norm = self.norm if chosen is None else self.all_norm.of(torch.from_numpy(facts.rows).to(self.device))
-            pieces.local_error.append(norm.local_error(done.errors, y, done.y1))
+            vectors = norm.local_error(done.errors, y, done.y1)
+            # in scratch memory, the next step writes over them
+            pieces.local_error.append(vectors if self.workspace is None else vectors.clone())
         pieces.saved.extend(part for part in (left.inner, left.ends) if part is not None)
         if self.dense:
             pieces.states.append(left.y1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from nde.solvers.events import FoundEvents
+from nde.solvers.retake import RetakenStep, RetakenSteps
 from nde.solvers.rows.dense import RowDense
 from nde.solvers.rows.field import RowLayout
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.rows.record import RowOutputs, RowRecord
+from nde.solvers.rows.retake import RowStepRetaker
 from nde.solvers.solution import NOT_DENSE, OnDemand, Solution, Stats, Steps
 from nde.solvers.status import Status
 from nde.solvers.structure import State
@@ -229,6 +232,27 @@ class RowSolution(Solution):
                 FoundEvents(times[place], layout.row.unflatten(states[place]), None if whole else samples, entries)
             )
         return tuple(found)
+
+    def retake(self, index: int, *, grad: str = "direct", reference: bool = False) -> RetakenStep:
+        """See `Solution.retake`."""
+        return self.retake_rows([index], grad=grad, reference=reference)[0]
+
+    def retake_rows(
+        self, indices: Sequence[int] | numpy.ndarray, *, grad: str = "direct", reference: bool = False
+    ) -> RetakenSteps:
+        """Take accepted steps of several samples again at once; see `Solution.retake`.
+
+        Args:
+            indices: The steps, among ``steps``, each of another sample, and the samples increasing.
+            grad, reference: See `Solution.retake`; with events, ``grad="full"`` is refused.
+        """
+        taken, evaluations = self._row_retaker.take(numpy.asarray(indices, dtype=numpy.int64), grad, reference)
+        self.stats.n_retaken_field_evals += evaluations
+        return taken
+
+    @functools.cached_property
+    def _row_retaker(self) -> RowStepRetaker:
+        return RowStepRetaker(self._problem, self._record, self._outputs.states)
 
     @functools.cached_property
     def _dense(self) -> RowDense:

@@ -6,6 +6,7 @@ from nde.solvers.sde.field import NOISE_TYPES, SDEField
 from nde.solvers.sde.langevin import LangevinMethod
 from nde.solvers.sde.method import CALCULI, SDEMethod
 from nde.solvers.sde.registry import default_method, find_sde_method, register_sde_method, sde_method_names
+from nde.solvers.sde.srk import StochasticRungeKutta
 
 __all__ = [
     "CALCULI",
@@ -15,6 +16,7 @@ __all__ = [
     "SDEField",
     "SDEMethod",
     "StepDoubling",
+    "StochasticRungeKutta",
     "ThetaMaruyama",
     "default_method",
     "find_sde_method",

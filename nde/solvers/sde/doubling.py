@@ -62,6 +62,11 @@ class StepDoubling(SDEMethod):
     def __repr__(self) -> str:
         return f"StepDoubling({self.method!r})"
 
+    @property
+    def restarts(self) -> bool:
+        """See `Method.restarts`."""
+        return self._inner.restarts
+
     def fitted(self, calculus: str, noise: str) -> StepDoubling:
         """See `SDEMethod.fitted`: the method is found, and its error order is that for the noise."""
         method = find_sde_method(self.method, calculus, noise)

@@ -53,6 +53,11 @@ class LangevinMethod(SDEMethod):
         x, v = y.chunk(2)
         return self.step_langevin(_equation(field, self.name), t, float(h), x, v, carry)
 
+    @property
+    def restarts(self) -> bool:
+        """See `Method.restarts`; the carry is a gradient at the state's positions, or nothing."""
+        return True
+
     @abstractmethod
     def step_langevin(self, field: LangevinField, t: Scalar, h: float, x: Tensor, v: Tensor, carry: Any) -> StepResult:
         """Take one step from positions ``x`` with velocities ``v``, shape ``(size,)`` each."""

@@ -22,7 +22,12 @@ from nde.solvers.sde.srk_tableau import SRATableau, SRITableau
 from nde.solvers.sde.sums import terms
 from nde.solvers.transforms import constants
 
-__all__ = ["StochasticRungeKutta"]
+__all__ = ["ESTIMATES", "StochasticRungeKutta"]
+
+ESTIMATES = ("embedded", "reference")
+
+# what the sum of the drifts is multiplied with in StochasticDiffEq.jl, where it is not 1
+_REFERENCE_SHARES = {"sriw1": 1 / 6}
 
 
 class StochasticRungeKutta(SDEMethod):
@@ -39,6 +44,13 @@ class StochasticRungeKutta(SDEMethod):
         name: Name of the method.
         tableau: Its coefficients: `SRATableau` for additive noise, `SRITableau` for diagonal and scalar noise.
         calculus: "ito", or "stratonovich" for additive noise, where the two are one.
+        estimate: ``"embedded"``, or ``"reference"``: what StochasticDiffEq.jl takes for an error, in which the drifts
+            of all weighted stages are added up with one sign, ``h (f_1 + f_2 + ...)``, beside the same part of the
+            noise. That is no difference of two solutions: of four stages, it is ``4 h f`` to leading order. For
+            comparison alone.
+
+    Raises:
+        ValueError: The estimate is not known.
     """
 
     strong_orders: Mapping[str, float]  # type: ignore[misc]  # a fact of the tableau
@@ -47,8 +59,18 @@ class StochasticRungeKutta(SDEMethod):
     judged_later = True
     rows = True
 
-    def __init__(self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito") -> None:
+    def __init__(
+        self, name: str, tableau: SRATableau | SRITableau, calculus: str = "ito", estimate: str = "embedded"
+    ) -> None:
+        if estimate not in ESTIMATES:
+            raise ValueError(f"estimate must be one of {', '.join(map(repr, ESTIMATES))}, but is {estimate!r}.")
         self.name = name
+        self.estimate = estimate
+        self._error_drifts = (tableau.alpha[0] - 1.0, *tableau.alpha[1:])  # beside Euler's
+        if estimate == "reference":
+            self.error_order = 1.0
+            share = _REFERENCE_SHARES.get(name, 1.0)
+            self._error_drifts = tuple(share if weight else 0.0 for weight in tableau.alpha)
         self.tableau = tableau
         self.calculus = calculus
         self.strong_orders = {"additive": 1.5} if isinstance(tableau, SRATableau) else {"diagonal": 1.5, "scalar": 1.5}
@@ -57,6 +79,10 @@ class StochasticRungeKutta(SDEMethod):
         self.stages_inside = all(0.0 <= node <= 1.0 for node in (*tableau.c0, *tableau.c1))
         self.has_stiffness = tableau.stiffness_stages is not None
         self._drifts, self._diffusions = _needed(tableau)
+
+    def with_estimate(self, estimate: str) -> StochasticRungeKutta:
+        """Return the same method with another error estimate; see the class."""
+        return StochasticRungeKutta(self.name, self.tableau, self.calculus, estimate)
 
     def step_sde(self, field: SDEField, t: Scalar, h: Scalar, y: Tensor, carry: Any) -> StepResult:
         """See `SDEMethod.step_sde`."""
@@ -85,7 +111,7 @@ class StochasticRungeKutta(SDEMethod):
         y1, error = y, None
         for stage, weight in terms(tableau.alpha):
             y1 = plus(y1, drifts[stage], weight * size)
-        for stage, weight in terms((tableau.alpha[0] - 1.0, *tableau.alpha[1:])):
+        for stage, weight in terms(self._error_drifts):
             error = drifts[stage] * (weight * size) if error is None else plus(error, drifts[stage], weight * size)
         whole, left_out = self._noise_weights(size, root, increment.w, mean)
         for stage, diffusion in diffusions.items():

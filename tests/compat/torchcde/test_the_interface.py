@@ -174,9 +174,3 @@ def test_wrong_equations_are_value_errors() -> None:
             torchcde.cdeint(given, func, start, t)
     with pytest.raises(ValueError, match="Unrecognised backend=jax"):
         torchcde.cdeint(control, Func(3, 2), z0, t, backend="jax")
-
-
-def test_log_signatures_say_why_they_are_refused() -> None:
-    for function in (torchcde.logsig_windows, torchcde.logsignature_windows):
-        with pytest.raises(NotImplementedError, match="signatory"):
-            function(torch.zeros(2, 9, 3), 2, 3.0)
