@@ -20,8 +20,8 @@ from numpy.typing import DTypeLike, NDArray
 from nde.data.checks import check_count
 from nde.data.dataset import Dataset
 from nde.data.problem import Problem, Sample
-from nde.data.progress import progress_bar
 from nde.data.shards import ShardFolder
+from nde.progress import progress_bar
 
 __all__ = ["SampleError", "draw_sample", "generate"]
 

@@ -1,4 +1,4 @@
-"""Loaders of published files from a local path: PDEBench and ConDiff (HDF5), and the files of the first FNO article (.mat).
+"""Loaders of published files from a local path: PDEBench and ConDiff (HDF5), files of the first FNO article (.mat).
 
 They read no more samples than they are asked for, and put fields into the axes that all data here have: ``(samples,
 channels, *space)``, or ``(samples, times, channels, *space)``.
@@ -126,7 +126,7 @@ def load_fno(path: str | os.PathLike[str], count: int | None = None) -> Dataset:
     file_path = existing_file(path, "https://github.com/neuraloperator/neuraloperator (links to its data)")
     _check_samples(count)
     with file_path.open("rb") as opened:
-        modern = opened.read(10) == b"MATLAB 7.3" or file_path.read_bytes()[:8] == b"\x89HDF\r\n\x1a\n"
+        modern = opened.read(10).startswith((b"MATLAB 7.3", b"\x89HDF"))
     entries = _modern_matlab(file_path, count) if modern else _older_matlab(file_path, count)
     if {"coeff", "sol"} <= set(entries):
         arrays = {"coefficient": entries["coeff"][:, None], "solution": entries["sol"][:, None]}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CorruptFileError", "ShardFolder", "write_atomically"]
+from nde.files import write_atomically
+
+__all__ = ["CorruptFileError", "ShardFolder"]
 
 _FORMAT = 1
 
@@ -73,33 +73,6 @@ class ShardFolder:
         """Write the samples of a shard: all of them or, where the process ends before, none."""
         named: dict[str, Any] = dict(arrays)
         write_atomically(self.file(shard), lambda file: np.savez(file, allow_pickle=False, **named))
-
-
-def write_atomically(path: Path, write: Any) -> None:
-    """Write a file under another name, then give it its own: nobody sees half of it.
-
-    Args:
-        path: Name of the file.
-        write: Called with an open binary file.
-    """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        file: IO[bytes]
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _check_same(description: Path, stated: dict[str, Any]) -> None:

@@ -112,7 +112,7 @@ def test_missing_and_damaged_files_are_named(load, tmp_path: Path):
     with pytest.raises(CorruptFileError, match="incomplete"):
         load(whole)
     other = write(tmp_path / "other.h5", weather=np.zeros(3))
-    with pytest.raises(CorruptFileError, match="it holds .*weather"):
+    with pytest.raises(CorruptFileError, match=r"it holds .*weather"):
         load(other)
 
 
@@ -127,7 +127,7 @@ def test_missing_and_damaged_files_are_named(load, tmp_path: Path):
             "one coefficient more",
         ),
         (load_condiff, {"rhs": np.zeros((2, 9)), "x": np.zeros((3, 9))}, "different numbers of samples"),
-        (load_pdebench, {"tensor": np.zeros((2, 9))}, "should hold arrays with 3 dimensions"),
+        (load_pdebench, {"tensor": np.zeros((2, 9))}, "should hold arrays of 3 dimensions"),
         (load_fno, {"a": np.zeros((9, 2)), "u": np.zeros((8, 2))}, "which do not fit"),
     ],
 )

@@ -9,7 +9,7 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, name: str, show: bool, initial: int = 0) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, name: str, show: bool, initial: int = 0, unit: str = "sample") -> Iterator[Callable[[int], None]]:
     """Show a bar for the time of a block, and give the block a function that moves it on.
 
     Args:
@@ -17,6 +17,7 @@ def progress_bar(total: int, name: str, show: bool, initial: int = 0) -> Iterato
         name: What stands before the bar.
         show: Whether to show anything.
         initial: Steps that are done already.
+        unit: What a step is.
     """
     try:
         from tqdm.auto import tqdm
@@ -25,5 +26,5 @@ def progress_bar(total: int, name: str, show: bool, initial: int = 0) -> Iterato
     if not show:
         yield lambda steps: None
         return
-    with tqdm(total=total, desc=name, initial=initial, unit="sample") as bar:
+    with tqdm(total=total, desc=name, initial=initial, unit=unit) as bar:
         yield bar.update
