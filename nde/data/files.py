@@ -74,7 +74,7 @@ def read_array(entry: Any, path: Path, dimensions: int, count: int | None = None
     """
     if len(getattr(entry, "shape", ())) != dimensions:
         raise CorruptFileError(
-            f"{path} should hold arrays of {dimensions} dimensions, but has one of shape {getattr(entry, 'shape', None)}."
+            f"{path} should hold arrays of {dimensions} dimensions, not of shape {getattr(entry, 'shape', None)}."
         )
     try:
         return np.asarray(entry[: count if count is not None else len(entry)])
