@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-__all__ = ["progress_bar"]
+__all__ = ["Advance", "progress_bar"]
+
+Advance = Callable[[int], object]
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, name: str, show: bool, initial: int = 0, unit: str = "sample") -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, name: str, show: bool, initial: int = 0, unit: str = "sample") -> Iterator[Advance]:
     """Show a bar for the time of a block, and give the block a function that moves it on.
 
     Args:

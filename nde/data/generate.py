@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nde.data.checks import check_count
 from nde.data.dataset import Dataset
 from nde.data.problem import Problem, Sample
 from nde.data.shards import ShardFolder
-from nde.progress import progress_bar
+from nde.progress import Advance, progress_bar
 
 __all__ = ["SampleError", "draw_sample", "generate"]
 
@@ -147,7 +147,7 @@ def _samples(
     dtype: np.dtype[Any],
     start: int,
     stop: int,
-    advance: Callable[[int], None] | None = None,
+    advance: Advance | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Return consecutive samples, stacked; runs in a process of its own or in the caller's."""
     samples = []
@@ -164,7 +164,7 @@ def _computed(
     dtype: np.dtype[Any],
     jobs: list[tuple[int, int, int]],
     processes: int,
-    advance: Callable[[int], None],
+    advance: Advance,
 ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
     """Yield shards with their samples in the order in which they are done."""
     if processes == 1 or len(jobs) < 2:

@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a function of the seed and the epoch alone, so that any of them can be had again."""
+"""Which samples make up which batch: a function of the seed and the epoch alone, so that each can be had again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset, default_collate
 
-__all__ = ["Share", "check_data", "order_of_epoch", "share_of_batch"]
+__all__ = ["Share", "check_data", "length_of", "order_of_epoch", "share_of_batch"]
 
 
 class Share:
@@ -28,6 +28,11 @@ class Share:
 def order_of_epoch(count: int, seed: int, epoch: int) -> list[int]:
     """Return the order in which an epoch goes through the samples."""
     return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(count)]
+
+
+def length_of(data: Any) -> int:
+    """Return how many samples there are; `Dataset` itself has no length."""
+    return len(data)
 
 
 def share_of_batch(data: Dataset[Any], batch: list[int], rank: int, processes: int, device: torch.device) -> Share:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from nde.operators.grids import Grid
 from nde.operators.train.losses import RelativeL2
 
-__all__ = ["Loss", "Objective", "RollOut", "Supervised", "Windows", "roll_out"]
+__all__ = ["Loss", "LossModule", "Objective", "RollOut", "Supervised", "Windows", "roll_out"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Objective = Callable[[nn.Module, Sequence[Tensor]], Tensor]
@@ -70,11 +70,23 @@ class RollOut:
         for step in range(1, steps + 1):
             if self.last_step_only and step < steps:
                 with torch.no_grad():
-                    state = _apply(model, state, self.grid)
+                    state = _apply(model, state, self.grid).to(windows.dtype)
                 continue
-            state = _apply(model, state, self.grid)
+            state = _apply(model, state, self.grid).to(windows.dtype)
             total = total + self.loss(state, windows[:, step])
         return total if self.last_step_only else total / steps
+
+
+class LossModule(nn.Module):
+    """A model and its objective as one module: a roll-out is one forward pass, as distributed training needs it."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: Sequence[Tensor]) -> Tensor:
+        """Return losses, shape ``(batch,)``."""
+        return self.objective(self.model, batch)
 
 
 class Windows(Dataset[tuple[Tensor]]):
@@ -91,7 +103,8 @@ class Windows(Dataset[tuple[Tensor]]):
     def __init__(self, trajectories: Tensor, steps: int) -> None:
         if trajectories.dim() < 4:
             raise ValueError(
-                f"trajectories must have shape (samples, times, channels, *space), but have {tuple(trajectories.shape)}."
+                f"trajectories must have shape (samples, times, channels, *space), but have "
+                f"{tuple(trajectories.shape)}."
             )
         if not 1 <= steps < trajectories.shape[1]:
             raise ValueError(f"steps must be between 1 and {trajectories.shape[1] - 1}, but is {steps}.")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
-from nde.operators.train.batches import Share, check_data, order_of_epoch, share_of_batch
+from nde.operators.train.batches import Share, check_data, length_of, order_of_epoch, share_of_batch
 from nde.operators.train.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
-from nde.operators.train.objectives import Objective, Supervised
+from nde.operators.train.objectives import LossModule, Objective, Supervised
 from nde.operators.train.processes import Processes
-from nde.progress import progress_bar
+from nde.progress import Advance, progress_bar
 from nde.validation import check_choice
 
 __all__ = ["Trainer", "TrainingError"]
@@ -103,13 +102,12 @@ class Trainer:
         self.model.to(self.device)
         self.history: list[Record] = []
         self._step_in_epoch, self._loss_of_epoch = 0, 0.0
-        self._losses: nn.Module | None = None
         self._restored = False
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
-        return math.ceil(_length(self.data) / self.batch_size)
+        return math.ceil(length_of(self.data) / self.batch_size)
 
     @property
     def epoch(self) -> int:
@@ -138,15 +136,15 @@ class Trainer:
         if validation is not None:
             check_data(validation, "validation")
         self.restore()
-        self._losses = self._prepared()
+        losses_of = self._prepared()
         total, done = epochs * self.steps_per_epoch, self.epoch * self.steps_per_epoch + self._step_in_epoch
         show = self.progress and self.processes.first
         with progress_bar(total, type(self.model).__name__, show, initial=done, unit="step") as advance:
             while self.epoch < epochs:
-                self._train_epoch(advance)
+                self._train_epoch(losses_of, advance)
                 record: Record = {
                     "epoch": self.epoch + 1,
-                    "loss": self._loss_of_epoch / _length(self.data),
+                    "loss": self._loss_of_epoch / length_of(self.data),
                     "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
                 }
                 if validation is not None:
@@ -168,7 +166,7 @@ class Trainer:
         was_training = self.model.training
         self.model.eval()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        order = list(range(_length(data)))
+        order = list(range(length_of(data)))
         with torch.no_grad():
             for start in range(0, len(order), self.batch_size):
                 share = self._share(data, order[start : start + self.batch_size])
@@ -228,8 +226,8 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{self.checkpoint} does not fit the model or optimizer: {error}") from error
         if (self.scheduler is None) != (state["scheduler"] is None):
-            raise CheckpointError(f"{self.checkpoint} is of a training {'with' if state['scheduler'] else 'without'} "
-                                  "a scheduler, unlike this one.")  # fmt: skip
+            kind = "without" if state["scheduler"] is None else "with"
+            raise CheckpointError(f"{self.checkpoint} is of a training {kind} a scheduler, unlike this one.")
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.history = list(state["history"])
@@ -242,30 +240,29 @@ class Trainer:
         self._restored = True
         return True
 
-    def _train_epoch(self, advance: Any) -> None:
+    def _train_epoch(self, losses_of: nn.Module, advance: Advance) -> None:
         self.model.train()
-        order = order_of_epoch(_length(self.data), self.seed, self.epoch)
+        order = order_of_epoch(length_of(self.data), self.seed, self.epoch)
         for step in range(self._step_in_epoch, self.steps_per_epoch):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-            self._loss_of_epoch += self._train_batch(self._share(self.data, batch), step) * len(batch)
+            self._loss_of_epoch += self._train_batch(losses_of, self._share(self.data, batch), step) * len(batch)
             self._step_in_epoch = step + 1
             advance(1)
-            if self.checkpoint_steps and self._step_in_epoch < self.steps_per_epoch:
-                if self._step_in_epoch % self.checkpoint_steps == 0:
-                    self.save()
+            due = self.checkpoint_steps is not None and self._step_in_epoch % self.checkpoint_steps == 0
+            if due and self._step_in_epoch < self.steps_per_epoch:
+                self.save()
 
-    def _train_batch(self, share: Share, step: int) -> float:
+    def _train_batch(self, losses_of: nn.Module, share: Share, step: int) -> float:
         """Take one step and return the mean loss over the whole batch."""
-        assert self._losses is not None  # made by fit
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            losses = self._losses(share.tensors)
+            losses = losses_of(share.tensors)
         loss = (losses * share.weights.to(losses.dtype)).sum()
         whole = float(self.processes.sum(loss.detach().double() / self.processes.count))
         if not math.isfinite(whole):
             raise TrainingError(
-                f"the loss of batch {step} in epoch {self.epoch + 1} is {whole}. A smaller learning rate or clip=1.0 may "
-                "help; precision='full' where it was 'bfloat16'."
+                f"the loss of batch {step} in epoch {self.epoch + 1} is {whole}. A smaller learning rate or clip=1.0 "
+                "may help; precision='full' where it was 'bfloat16'."
             )
         loss.backward()
         if self.clip is not None:
@@ -276,7 +273,7 @@ class Trainer:
         return whole
 
     def _prepared(self) -> nn.Module:
-        losses = _Losses(self.model, self.objective)
+        losses = LossModule(self.model, self.objective)
         if self.processes.count == 1:
             return losses
         places = [self.device] if self.device.type == "cuda" else None
@@ -290,24 +287,9 @@ class Trainer:
 
     def _description(self) -> dict[str, Any]:
         return {
-            "samples": _length(self.data),
+            "samples": length_of(self.data),
             "batch_size": self.batch_size,
             "seed": self.seed,
             "precision": self.precision,
             "clip": self.clip,
         }
-
-
-class _Losses(nn.Module):
-    """A model and its objective as one module: a roll-out is one forward pass, as distributed training needs it."""
-
-    def __init__(self, model: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-
-    def forward(self, batch: Sequence[Tensor]) -> Tensor:
-        return self.objective(self.model, batch)
-
-
-def _length(data: Any) -> int:
-    return len(data)
