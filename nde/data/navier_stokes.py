@@ -117,13 +117,16 @@ class NavierStokes(TimeDependentProblem):
         steady = fft.rfft2(self.force().astype(kind))
         spectrum = fft.rfft2(initial.astype(kind))
         frames = [np.asarray(initial, dtype=kind)]
-        tick = 0
+        force, tick = steady, 0
+
+        def nonlinear(state: NDArray[Any]) -> NDArray[Any]:
+            return np.asarray(spectral.transport(state) + force)
+
         for _ in range(self.frames):
             for _ in range(self.steps_per_frame):
-                force = steady
                 if source is not None:
                     force = steady + fft.rfft2(source((tick + 0.5) * self.step_size).astype(kind))
-                spectrum = step(spectrum, lambda state, force=force: spectral.transport(state) + force)
+                spectrum = step(spectrum, nonlinear)
                 tick += 1
             frames.append(fft.irfft2(spectrum, (self.points, self.points)))
         return np.stack(frames)
