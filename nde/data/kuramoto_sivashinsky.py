@@ -39,7 +39,7 @@ class KuramotoSivashinsky(TimeDependentProblem):
 
     final_time: float = 50.0
     frames: int = 50
-    dt: float = 0.1
+    dt: float = 0.05
     points: int = 128
     length: float = 64.0
     warm_up: float = 50.0
