@@ -12,7 +12,7 @@ from nde.operators.extension import extend
 from nde.operators.grids import Centering, trapezoid
 from nde.operators.wave_product import multiply_waves
 
-__all__ = ["direct", "fast_length", "multiply_spectra", "taps_of", "weigh_walls"]
+__all__ = ["direct", "fast_length", "multiply_spectra", "padded_lengths", "taps_of", "weigh_walls"]
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -58,6 +58,22 @@ def fast_length(count: int) -> int:
         if rest == 1:
             return count
         count += 1
+
+
+def padded_lengths(shape: tuple[int, ...], halves: tuple[int, ...], kinds: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the shape of transforms whose products do not reach around the box on axes that are not periodic.
+
+    Args:
+        shape: Of the field.
+        halves: Half-widths of the kernel.
+        kinds: How the field goes on beyond its ends: ``"reflect"`` takes a half-width on both sides, ``"zero"`` one for
+            both together.
+    """
+    lengths = []
+    for count, half, kind in zip(shape, halves, kinds, strict=True):
+        more = {"periodic": 0, "zero": half, "reflect": 2 * half}[kind]
+        lengths.append(count if kind == "periodic" else fast_length(count + more))
+    return tuple(lengths)
 
 
 def multiply_spectra(x: Tensor, spectrum: Tensor, weight: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -25,7 +25,7 @@ class DifferentialKernel(OperatorLayer):
     set of weights is one operator at every resolution and on stretched grids, with an error of first order in the
     spacing (of second for ``symmetric``). On fields with jumps it diverges under refinement, as every stencil does
     that is divided by the spacing; see `RegularizedDifferential`. Liu-Schiaffini et al. (2024), Neural operators with
-    localized integral and differential kernels, section 3.1.
+    localized integral and differential kernels.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.

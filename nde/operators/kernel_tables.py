@@ -98,10 +98,14 @@ def point_moments(
     Returns:
         Shape ``(size, *shape)``, float64.
     """
-    from nde.operators.convolution import direct, weigh_walls
+    from nde.operators.convolution import padded_lengths, weigh_walls
 
     with torch.inference_mode(False), torch.no_grad():
-        table = kernel_table(basis, radius, spacing)
-        ones = weigh_walls(torch.ones(1, 1, *shape, dtype=torch.float64), halved)
+        ones = weigh_walls(torch.ones(1, 1, *shape, dtype=torch.float64), halved)[0, 0]
         kinds = tuple("periodic" if wraps else "zero" for wraps in periodic)
-        return direct(ones, table.unsqueeze(1), kinds, "cells")[0]
+        lengths = padded_lengths(shape, half_widths(radius, spacing), kinds)
+        spectrum = kernel_spectrum(basis, radius, spacing, lengths, ones.dtype, ones.device)
+        waves = torch.fft.rfftn(ones, s=lengths)
+        products = (spectrum.t() * waves.flatten()).unflatten(1, waves.shape)
+        moments = torch.fft.irfftn(products, s=lengths, dim=tuple(range(1, len(shape) + 1)))
+        return moments[(slice(None), *(slice(count) for count in shape))].contiguous()

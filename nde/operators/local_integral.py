@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nde.operators.bases import Basis, HatBasis, OddBasis
-from nde.operators.convolution import direct, fast_length, multiply_spectra, taps_of, weigh_walls
+from nde.operators.convolution import direct, multiply_spectra, padded_lengths, taps_of, weigh_walls
 from nde.operators.extension import extend
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.kernel_tables import half_widths, kernel_spectrum, kernel_table, point_moments
@@ -24,7 +24,7 @@ __all__ = ["LocalIntegral", "RegularizedDifferential"]
 Boundary = Literal["zero", "reflect"]
 
 # Kernels of more taps are multiplied in Fourier space, by the crossover that benchmarks/operators.py measures.
-_DIRECT_TAPS = {1: 33, 2: 49, 3: 125}
+_DIRECT_TAPS = {1: 16, 2: 36, 3: 64}
 
 
 class LocalIntegral(OperatorLayer):
@@ -34,7 +34,7 @@ class LocalIntegral(OperatorLayer):
     quadrature weights of the points at hand. So one set of weights is one operator at every resolution and on every
     kind of `Grid`, up to quadrature errors, of second order on uniform grids. Ocampo, Price, McEwen (2023), Scalable
     and equivariant spherical CNNs by discrete-continuous convolutions; Liu-Schiaffini et al. (2024), Neural operators
-    with localized integral and differential kernels, section 3.3.
+    with localized integral and differential kernels.
 
     Args:
         in_channels, out_channels, dims: See `OperatorLayer`.
@@ -106,19 +106,14 @@ class LocalIntegral(OperatorLayer):
     def _by_transforms(
         self, x: Tensor, grid: UniformGrid, spacing: tuple[float, ...], halves: tuple[int, ...], kinds: tuple[str, ...]
     ) -> Tensor:
-        dtype, shape = x.dtype, x.shape[2:]
+        dtype, shape = x.dtype, tuple(x.shape[2:])
         x = transformable(x)
-        before = [0] * self.dims
-        lengths = list(shape)
-        for axis, (half, kind) in enumerate(zip(halves, kinds, strict=True)):
-            if kind == "reflect":
-                x = extend(x, axis + 2, half, kind, grid.centering)
-                before[axis] = half
-                lengths[axis] = fast_length(shape[axis] + 2 * half)
-            elif kind == "zero":  # a half-width of zeros keeps the two ends apart
-                lengths[axis] = fast_length(shape[axis] + half)
-        spectrum = kernel_spectrum(self.basis, self.radius, spacing, tuple(lengths), x.dtype, x.device)
-        result = multiply_spectra(x, spectrum, self.weight.to(x.dtype), tuple(lengths))
+        lengths = padded_lengths(shape, halves, kinds)
+        before = [half if kind == "reflect" else 0 for half, kind in zip(halves, kinds, strict=True)]
+        for axis, width in enumerate(before, start=2):
+            x = extend(x, axis, width, "reflect", grid.centering)
+        spectrum = kernel_spectrum(self.basis, self.radius, spacing, lengths, x.dtype, x.device)
+        result = multiply_spectra(x, spectrum, self.weight.to(x.dtype), lengths)
         for axis, (start, count) in enumerate(zip(before, shape, strict=True), start=2):
             result = result.narrow(axis, start, count)
         return result.to(dtype)

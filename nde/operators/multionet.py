@@ -17,7 +17,7 @@ __all__ = ["DeepONet", "MultiONet"]
 class MultiONet(nn.Module):
     """``G(a)(x) = b + mean_k w_k <branch_k(a), trunk_k(x)>`` over the last layers of a branch and a trunk network.
 
-    Zang, Koutsourelakis (2025), DGenNO, section on MultiONet. The weights ``w_k`` begin at 1: from 0, as in the
+    Zang, Koutsourelakis (2025), DGenNO. The weights ``w_k`` begin at 1: from 0, as in the
     authors' code, nothing but them would have a gradient in the first step. The input function is known by its values
     at fixed sensors; the output can be asked for anywhere.
 

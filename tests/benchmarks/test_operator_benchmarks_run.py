@@ -2,9 +2,12 @@
 
 import sys
 
+import pytest
+
 from benchmarks import operators
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_operators_measures_each_of_our_models_in_a_process_of_its_own(capsys):
     operators.steps([32], 1, None)
     lines = capsys.readouterr().out.splitlines()

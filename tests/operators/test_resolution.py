@@ -127,7 +127,7 @@ def test_lengths_are_physical_a_larger_box_of_the_same_spacing_has_the_same_kern
 def test_the_points_of_a_grid_give_what_the_grid_gives(basis, boundary, periodic):
     basis = check_basis(basis)
     grid = UniformGrid(periodic=periodic)
-    positions = grid.positions((48, 48))
+    positions = grid.positions((40, 40))
     points = PointCloud(positions.flatten(1).t(), periodic=periodic)
     field = waves(positions)
     for layer in (
@@ -135,11 +135,12 @@ def test_the_points_of_a_grid_give_what_the_grid_gives(basis, boundary, periodic
         RegularizedDifferential(2, 3, radius=0.15, basis=basis, boundary=boundary).double(),
     ):
         # means over cells on the one hand, values at points on the other
-        assert relative(layer(field.flatten(2), points), layer(field, grid).flatten(2)) < 0.01
+        assert relative(layer(field.flatten(2), points), layer(field, grid).flatten(2)) < 0.015
     spectral = SpectralConvolution(2, 3, modes=6, padding=0.25).double()
     assert relative(spectral(field.flatten(2), points), spectral(field, grid).flatten(2)) < 1e-12
 
 
+@pytest.mark.slow
 def test_random_points_converge_to_the_grid_and_uniform_weights_do_not_do_as_well():
     layer = LocalIntegral(2, 1, radius=0.08).double()
     grid = UniformGrid()
@@ -161,8 +162,8 @@ def test_random_points_converge_to_the_grid_and_uniform_weights_do_not_do_as_wel
 def test_a_model_trained_on_a_grid_can_be_asked_on_scattered_points():
     model = LocalNO(2, 1, width=8, modes=6, radii=(0.1,)).double()
     grid = UniformGrid()
-    positions = torch.rand(6000, 2, dtype=torch.float64)
-    reference = model(slopes(grid.positions((256, 256))), grid=grid)
-    near = (positions * 256).long().clamp(max=255)
+    positions = torch.rand(3000, 2, dtype=torch.float64)
+    reference = model(slopes(grid.positions((128, 128))), grid=grid)
+    near = (positions * 128).long().clamp(max=127)
     got = model(slopes(positions.t()), grid=PointCloud(positions))
-    assert relative(got, reference[:, :, near[:, 0], near[:, 1]]) < 0.03
+    assert relative(got, reference[:, :, near[:, 0], near[:, 1]]) < 0.05

@@ -45,8 +45,7 @@ def biharmonic(
             ``samples^2`` directions. ``"rank"``: behind the first linear map, where its width takes the place of ``d``:
             exact, or with ``samples`` as ``"orthogonal"``.
         samples, groups, generator: See `nde.taylor.operators.laplacian`. For ``"sparse"`` each group has
-        ``samples / groups``
-            coordinates, which must be at least 2; the groups are drawn independently.
+            ``samples / groups`` coordinates, which must be at least 2; the groups are drawn independently.
 
     Raises:
         TypeError: ``x`` is not a floating tensor, ``f`` is not callable.
