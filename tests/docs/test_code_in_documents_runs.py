@@ -137,3 +137,17 @@ def test_the_blocks_on_neural_operators_run_one_after_the_other():
     assert names["output"].penalty > 0
     assert all(parameter.grad is not None for parameter in names["field"].parameters())
     assert names["answer"].shape == (3, 1, 10)
+
+
+def test_the_blocks_on_data_run_one_after_the_other():
+    names = {}
+    for block in blocks("docs/data.md"):
+        exec(block, names)
+    assert names["coefficients"].shape == (32, 1, 32, 32)
+    assert len(names["again"]) == 48 and names["chaos"].shape == (2, 11, 1, 64)
+    assert (names["again"]["solution"][:40] == names["data"]["solution"]).all()
+    assert names["one"].shape == (6, 1, 32, 32) and names["u"].shape == (1, 128, 128)
+    assert names["heat"]["end"].std() < names["heat"]["start"].std()
+    assert names["history"][-1]["loss"] < names["history"][0]["loss"]
+    assert names["h1_error"] > names["history"][-1]["validation"] > 0
+    assert names["forecast"].shape == (2, 11, 1, 64) and torch.isfinite(names["forecast"]).all()
