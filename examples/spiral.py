@@ -72,7 +72,7 @@ def _train(
     if options.fresh:
         checkpoint.unlink(missing_ok=True)
     training = Training(
-        Spiral(row, seed),
+        Spiral(seed, row.penalty(), row.tolerance),
         lambda model, generator: model.loss(target, generator),
         options.iterations,
         checkpoint,

@@ -9,6 +9,7 @@ steps; that of this package is a difference of two solutions.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import nde
-from nde.regularize import GlobalError, Penalty
+from nde.regularize import GlobalError, Penalty, Steer
+from nde.solvers.sde import SDEMethod
 
 __all__ = ["FULL", "PUBLISHED_TOLERANCE", "ROWS", "SETUP", "TOLERANCE", "Moments", "Row", "Spiral", "distance", "truth"]
 
@@ -28,6 +30,7 @@ METHOD = "sosri2"
 TOLERANCE = 0.02
 # At the published tolerance, steps from one of the thirty times to the next are accurate enough: nothing can be saved.
 PUBLISHED_TOLERANCE = 0.3
+MAX_STEPS = 5000
 
 # Everything besides weight, tolerance, seed and iterations that a result depends on.
 SETUP = {
@@ -78,8 +81,8 @@ FULL = (
 
 
 @functools.cache
-def truth() -> Moments:
-    """Return the moments to match, of paths with small steps."""
+def truth(times: int = len(TIMES)) -> Moments:
+    """Return the moments to match, of paths with small steps, at a number of times in [0, 1]."""
 
     def drift(t: Tensor, y: Tensor) -> Tensor:
         one, two = (y**3).unbind(-1)
@@ -88,15 +91,39 @@ def truth() -> Moments:
     start = torch.tensor(START, dtype=torch.float64).expand(10_000, 2)
     with torch.no_grad():
         paths = nde.solve_sde(
-            drift, lambda t, y: 0.2 * y, start, TIMES.double(), method=METHOD, controller=nde.FixedStep(1 / 290), seed=0
+            drift,
+            lambda t, y: 0.2 * y,
+            start,
+            torch.linspace(0, 1, times).double(),
+            method=METHOD,
+            controller=nde.FixedStep(1 / 290),
+            seed=0,
         ).ys
     return Moments(*(part.float() for part in Moments.of(paths)))
 
 
 class Spiral(nn.Module):
-    """The neural SDE. Models of the same seed start from the same weights."""
+    """The neural SDE. Models of the same seed start from the same weights.
 
-    def __init__(self, row: Row, seed: int) -> None:
+    Args:
+        seed: Of the weights.
+        penalty: On the cost of the solve.
+        tolerance: Relative and absolute.
+        ts: Output times.
+        method: See `nde.solve_sde`.
+        steer: Jitter of the output times.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        penalty: Penalty | None = None,
+        tolerance: float = TOLERANCE,
+        *,
+        ts: Tensor | Sequence[float] = TIMES,
+        method: str | SDEMethod = METHOD,
+        steer: Steer | None = None,
+    ) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -105,12 +132,13 @@ class Spiral(nn.Module):
         self.sde = nde.NeuralSDE(
             lambda t, y: self.net(y**3),
             lambda t, y: self.noise(y),
-            TIMES,
-            method=METHOD,
-            rtol=row.tolerance,
-            atol=row.tolerance,
-            regularizer=row.penalty(),
-            max_steps=5000,
+            ts,
+            method=method,
+            rtol=tolerance,
+            atol=tolerance,
+            regularizer=penalty,
+            steer=steer,
+            max_steps=MAX_STEPS,
         )
 
     def forward(self, samples: int = SAMPLES, seed: int | None = None) -> nde.NeuralSDEOutput:

@@ -88,7 +88,10 @@ class DiscreteAdjoint(Adjoint):
                 return DirectAdjoint().solve(guarded)
         if self._may_keep_all(problem):
             with suppress(TapeTooLargeError):
-                return DirectAdjoint(self.tape_memory).solve(guarded)
+                solution = DirectAdjoint(self.tape_memory).solve(guarded)
+                # otherwise nothing was found to depend on what gradients are wanted for, which the joined outputs say
+                if problem.structure.flatten(solution.y1, "y1").requires_grad:
+                    return solution
             guarded = replace(problem, field=checked(problem.field, targets, "discrete"))
         call = _Replay(guarded, len(targets), through, tape_memory=self.tape_memory)
         # captured tensors that gradients pass through are inputs too, so that their own graph is used after this node

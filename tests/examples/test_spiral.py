@@ -35,7 +35,7 @@ def test_a_quick_run_prints_the_table_leaves_a_plot_and_is_not_repeated(tmp_path
 
 
 def test_models_of_a_seed_begin_alike_and_differ_in_the_penalty_alone():
-    plain, penalised = (Spiral(row, 3) for row in ROWS)
+    plain, penalised = (Spiral(3, row.penalty()) for row in ROWS)
     assert all(torch.equal(one, other) for one, other in zip(plain.parameters(), penalised.parameters(), strict=True))
     one, other = plain(10, seed=0), penalised(10, seed=0)
     assert torch.equal(one.ys, other.ys) and one.penalty.item() == 0 and other.penalty.item() > 0

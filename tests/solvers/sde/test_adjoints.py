@@ -113,6 +113,17 @@ def test_a_module_and_what_the_diffusion_captures_get_gradients() -> None:
             assert one.abs().max() > 1e-3
 
 
+def test_a_parameter_that_nothing_depends_on_leaves_the_solution_differentiable() -> None:
+    for adjoint in DISCRETE:
+        unused = torch.nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+        solution = nde.solve_sde(
+            lambda t, y, unused: -y, lambda t, y, unused: 0.1 * y, torch.ones(3, 2, dtype=torch.float64), (0.0, 1.0),
+            (unused,), method="euler", path=PATH[2], controller=nde.FixedStep(0.25), adjoint=adjoint,
+        )  # fmt: skip
+        solution.y1.sum().backward()
+        assert unused.grad is None or not unused.grad.any()
+
+
 def test_known_steps_keep_one_tape_where_it_fits_and_are_replayed_where_it_does_not() -> None:
     evaluations = []
     for adjoint in (*DISCRETE, DiscreteAdjoint(tape_memory=10**6)):

@@ -1,0 +1,1 @@
+"""Experiments that compare penalties on what a solver has to do; ``python -m examples.regularization --help``."""

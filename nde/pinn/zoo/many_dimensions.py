@@ -1,0 +1,193 @@
+"""Equations in many dimensions: sine-Gordon on a ball, Hamilton-Jacobi-Bellman, Black-Scholes-Barenblatt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nde.pinn.geometry import Ball, Box, TimeProduct
+from nde.pinn.hard import HardConstraint
+from nde.pinn.zoo.case import Case
+from nde.taylor import OneHot, jet
+from nde.taylor.operators import Envelope, Estimate, gradient, laplacian, weighted_trace
+from nde.taylor.operators.checks import check_count
+
+__all__ = ["black_scholes_barenblatt", "hamilton_jacobi_bellman", "sine_gordon"]
+
+Model = Callable[[Any], Any]
+
+
+class _TwoBody:
+    """``(1 - |x|^2) d^(-1/2) sum_i c_i sin(y_i + cos y_(i+1) + y_(i+1) cos y_i)``, ``y = sqrt(d) x``.
+
+    Without the scaling all ``y_i`` would be small and the sum nearly constant, so that one number fits the solution.
+    """
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.dimension = dimension
+        self.coefficients = torch.randn(dimension - 1, generator=generator, dtype=torch.float64) / math.sqrt(dimension)
+
+    def value(self, x: Tensor) -> Tensor:
+        y = math.sqrt(self.dimension) * x
+        first, second = y[..., :-1], y[..., 1:]
+        phase = first + second.cos() + second * first.cos()
+        total = (self.coefficients.to(dtype=x.dtype, device=x.device) * phase.sin()).sum(-1)
+        return (1 - (x * x).sum(-1)) * total
+
+    def laplacian(self, x: Tensor) -> Tensor:
+        """Return the Laplacian in closed form, at the cost of a few passes over the coordinates."""
+        root = math.sqrt(self.dimension)
+        first, second = root * x[..., :-1], root * x[..., 1:]
+        cos_first = first.cos()
+        cos_second = second.cos()
+        phase = first + cos_second + second * cos_first
+        along = root * (1 - second * first.sin())  # derivatives of the phase by x_i and x_(i+1)
+        across = root * (cos_first - second.sin())
+        curvature = -self.dimension * (second * cos_first + cos_second)
+        coefficients = self.coefficients.to(x)
+        sine, cosine = coefficients * phase.sin(), coefficients * phase.cos()
+        inner = (cosine * curvature - sine * (along.square() + across.square())).sum(-1)
+        slope = (cosine * (along * x[..., :-1] + across * x[..., 1:])).sum(-1)
+        envelope = 1 - x.square().sum(-1)
+        return envelope * inner - 4 * slope - 2 * self.dimension * sine.sum(-1)
+
+
+def sine_gordon(
+    dimension: int, *, mode: str = "auto", samples: int | None = 16, groups: int = 1, seed: int = 0
+) -> Case:
+    """Return ``(Laplace u + sin u - g) / d = 0`` on the unit ball, zero on the boundary; all coordinates matter.
+
+    The best fit of the form ``C (1 - |x|^2)``, which is all that the unscaled family asks for in many dimensions, is
+    the case's trivial fit. The boundary values are not a condition: use
+    ``HardConstraint(network, case.domain.vanishing)``, whose envelope then enters the operator exactly.
+
+    Args:
+        dimension: ``d``, at least 2.
+        mode, samples, groups: See `nde.taylor.operators.laplacian`.
+        seed: Of the solution's coefficients.
+
+    Source:
+        Hu, Shukla, Karniadakis, Kawaguchi, Tackling the curse of dimensionality with physics-informed neural networks
+        (2024), two-body solutions; here with arguments scaled by ``sqrt(d)`` and coefficients by its inverse.
+    """
+    check_count(dimension, "dimension", 2)
+    exact = _TwoBody(dimension, seed)
+    domain = Ball([0.0] * dimension, 1.0)
+
+    def residual(model: Model, x: Tensor) -> Estimate:
+        settings: dict[str, Any] = {"mode": mode, "samples": samples, "groups": groups}
+        if isinstance(model, HardConstraint) and model.lift is None and model.factor == domain.vanishing:
+            estimate = laplacian(model.network, x, envelope=Envelope.ball(x), **settings)
+        else:
+            estimate = laplacian(model, x, **settings)
+        value = estimate.primal
+        if value.ndim > x.ndim - 1:
+            estimate, value = estimate[..., 0], value[..., 0]
+        source = exact.laplacian(x) + torch.sin(exact.value(x))
+        return (estimate + (torch.sin(value) - source)) * (1 / dimension)
+
+    return Case(
+        f"sine-Gordon {dimension}-D",
+        domain,
+        residual,
+        exact.value,
+        "Hu, Shukla, Karniadakis, Kawaguchi (2024), scaled",
+        trivial=lambda x: domain.vanishing(x).unsqueeze(-1),
+    )
+
+
+def hamilton_jacobi_bellman(dimension: int, *, mode: str = "exact", samples: int | None = None) -> Case:
+    """Return ``u_t + Laplace u - |grad u|^2 = 0`` on ``[-1, 1]^d``; at the end ``t = 1`` ``u = log((1 + |x|^2) / 2)``.
+
+    The solution is Hopf and Cole's, ``-log E exp(-g(x + sqrt(2) W))``; as ``g`` depends on ``|x|`` alone, it is the
+    integral of ``exp(-s) (1 + 4 tau s)^(-d/2) exp(-s |x|^2 / (1 + 4 tau s))`` over ``s``, taken by Gauss's quadrature.
+
+    Args:
+        dimension: ``d``.
+        mode, samples: See `nde.taylor.operators.laplacian`.
+
+    Source:
+        Han, Jentzen, E, Solving high-dimensional partial differential equations using deep learning (2018).
+    """
+    check_count(dimension, "dimension", 1)
+    nodes, weights = np.polynomial.legendre.leggauss(80)
+    shares = (1 + nodes) / 2
+    # s = p / (1 - p) / size maps the unit interval to the half line, at the scale on which the integrand falls
+    places, masses = shares / (1 - shares), weights / 2 / (1 - shares) ** 2
+
+    def solution(x: Tensor) -> Tensor:
+        squared = (x[..., :-1] * x[..., :-1]).sum(-1)
+        tau = 1 - x[..., -1]
+        size = 1 + 2 * dimension * tau + squared
+        total: Any = 0.0
+        for place, mass in zip(places.tolist(), masses.tolist(), strict=True):
+            s = place / size
+            spread = 1 + 4 * tau * s
+            total = total + mass * torch.exp(-s - 0.5 * dimension * torch.log(spread) - s * squared / spread)
+        return torch.log(size) - math.log(2) - torch.log(total)
+
+    def residual(model: Model, x: Tensor) -> Tensor:
+        ahead = x.new_zeros(dimension + 1)
+        ahead[-1] = 1
+        estimate = laplacian(model, x, mode=mode, samples=samples, axes=range(dimension), drift=ahead)
+        linear = estimate.value
+        if mode == "exact":  # by jets, through which Jacobians can be taken
+            slopes = jet(model, x, OneHot(torch.arange(dimension)), order=1).coefficient(1)
+            result = linear - slopes.square().sum(0)
+            return result if result.ndim == x.ndim - 1 else result[..., 0]
+        slope = gradient(model, x).value[..., :-1].square().sum(-1)
+        return (linear if linear.ndim == slope.ndim else linear[..., 0]) - slope
+
+    return Case(
+        f"Hamilton-Jacobi-Bellman {dimension}-D",
+        TimeProduct(Box([-1.0] * dimension, [1.0] * dimension), 0.0, 1.0),
+        residual,
+        solution,
+        "Han, Jentzen, E (2018), equations 10 to 12",
+        final=lambda x: torch.log((1 + x[..., :-1].square().sum(-1)) / 2),
+    )
+
+
+def black_scholes_barenblatt(
+    dimension: int, *, volatility: float = 0.4, rate: float = 0.05, mode: str = "exact", samples: int | None = None
+) -> Case:
+    """Return ``u_t + volatility^2 / 2 sum_i x_i^2 u_ii = rate (u - x . grad u)``; at the end ``t = 1`` ``u = |x|^2``.
+
+    Args:
+        dimension: ``d``.
+        volatility, rate: Of the model.
+        mode, samples: See `nde.taylor.operators.weighted_trace`.
+
+    Source:
+        Raissi, Forward-backward stochastic neural networks: deep learning of high-dimensional partial differential
+        equations (2018), section 4.1.
+    """
+    check_count(dimension, "dimension", 1)
+
+    def solution(x: Tensor) -> Tensor:
+        growth = rate + volatility**2
+        return torch.exp(growth * (1 - x[..., -1])) * (x[..., :-1] * x[..., :-1]).sum(-1)
+
+    def residual(model: Model, x: Tensor) -> Tensor:
+        prices = x[..., :-1]
+        sigma = torch.diag_embed(volatility * prices)
+        sigma = torch.cat([sigma, torch.zeros_like(sigma[..., :1, :])], -2)
+        drift = torch.cat([rate * prices, torch.ones_like(x[..., -1:])], -1)
+        estimate = weighted_trace(model, x, sigma=sigma, mode=mode, samples=samples, drift=drift)
+        result = estimate.value - rate * estimate.primal
+        return result if result.ndim == x.ndim - 1 else result[..., 0]
+
+    return Case(
+        f"Black-Scholes-Barenblatt {dimension}-D",
+        TimeProduct(Box([0.5] * dimension, [1.5] * dimension), 0.0, 1.0),
+        residual,
+        solution,
+        "Raissi (2018), section 4.1",
+        final=lambda x: x[..., :-1].square().sum(-1),
+    )
