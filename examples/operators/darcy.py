@@ -6,8 +6,8 @@
 
 Both learn the map from a coefficient with jumps to the solution, on 32 x 32 cells, and are measured on the same
 functions on 32 x 32 and 64 x 64 cells: coefficients are constant on 32 x 32 cells, solutions are means of one solve on
-128 x 128. Prints a table of relative errors and leaves a picture in results/operators. Ctrl-C stops it; the same command
-goes on where it stopped.
+128 x 128. Prints a table of relative errors and leaves a picture in results/operators. Ctrl-C stops it; the same
+command goes on where it stopped.
 """
 
 from __future__ import annotations
