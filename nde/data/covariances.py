@@ -68,7 +68,8 @@ class StationaryField:
 
         Raises:
             TypeError: ``points`` is no integer.
-            ValueError: There are fewer than two points, or no box up to 16 times the size makes the covariance positive.
+            ValueError: There are fewer than two points, or no box up to 16 times the size makes the covariance
+                positive.
         """
         check_count(points, "points", 2)
         deviations = _deviations(self.covariance, self.length_scale, points)
