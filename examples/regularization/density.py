@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import nde
 from examples.regularization.densities import DENSITIES, entropy, sample
@@ -60,26 +59,6 @@ class DensitySettings(Settings):
     max_steps: int
 
 
-class _Density(nn.Module):
-    """A flow whose end time can be drawn at random in training.
-
-    Args:
-        steer: The jitter of the end.
-        options: Arguments of `nde.ContinuousFlow`.
-    """
-
-    def __init__(self, steer: Steer | None, **options: Any) -> None:
-        super().__init__()
-        self.flow = nde.ContinuousFlow(size=2, **options)
-        self.steer = steer
-
-    def forward(self, x: Tensor) -> nde.ContinuousFlowOutput:
-        """Carry data, shape ``(n, 2)``, to the base."""
-        times = self.steer(self.flow.ts) if self.training and self.steer is not None else None
-        output: nde.ContinuousFlowOutput = self.flow(x, times)
-        return output
-
-
 class DensityExperiment(Experiment):
     """See the module's docstring."""
 
@@ -98,16 +77,17 @@ class DensityExperiment(Experiment):
         self.mean, self.scale = train_x.mean(0), train_x.std()
         self.train_x, self.test_x = ((x - self.mean) / self.scale for x in (train_x, test_x))
 
-    def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> _Density:
+    def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> nde.ContinuousFlow:
         """See `Experiment.build`."""
         settings = self.settings
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             field = TimeConditionedField(2, settings.width, settings.depth, activation=nn.Tanh)
-        model = _Density(
-            steer,
-            field=field,
+        model = nde.ContinuousFlow(
+            field,
+            size=2,
             regularizer=penalty,
+            steer=steer,
             method="tsit5",
             rtol=settings.tolerance,
             atol=settings.tolerance,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +25,7 @@ from examples.regularization.framework import (
 )
 from examples.regularization.physionet import load_physionet
 from examples.regularization.series import Series, SplitSeries, generate_series
-from nde.models import GRUDEncoder, LatentODEOutput
+from nde.models import GRUDEncoder
 from nde.regularize import Penalty, Steer
 
 __all__ = ["LatentODEExperiment", "LatentODESettings"]
@@ -67,26 +66,6 @@ class LatentODESettings(Settings):
     max_steps: int
 
 
-class _LatentODE(nn.Module):
-    """A latent ODE whose times of prediction can be drawn at random in training.
-
-    Args:
-        steer: The jitter of the times.
-        options: Arguments of `nde.LatentODE`.
-    """
-
-    def __init__(self, steer: Steer | None, **options: Any) -> None:
-        super().__init__()
-        self.latent = nde.LatentODE(**options)
-        self.steer = steer
-
-    def forward(self, series: Series, seed: int | None = None) -> LatentODEOutput:
-        """Predict series at their times, from a draw of the posterior, or from its mean where there is no seed."""
-        times = self.steer(series.ts).to(series.ts) if self.training and self.steer is not None else None
-        output: LatentODEOutput = self.latent(*series, times, draw=seed is not None, seed=seed)
-        return output
-
-
 class LatentODEExperiment(Experiment):
     """See the module's docstring."""
 
@@ -105,7 +84,7 @@ class LatentODEExperiment(Experiment):
         observed = train.mask.sum((0, 1)).clamp_min(1)
         self.means = train.values.sum((0, 1)) / observed  # values are zero where there is no observation
 
-    def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> _LatentODE:
+    def build(self, seed: int, penalty: Penalty | None, steer: Steer | None) -> nde.LatentODE:
         """See `Experiment.build`."""
         settings, channels = self.settings, len(self.means)
         with torch.random.fork_rng(devices=[]):
@@ -113,14 +92,14 @@ class LatentODEExperiment(Experiment):
             encoder = GRUDEncoder(channels, settings.latent, settings.encoder, self.means)
             field = _field(settings.latent, settings.width, settings.depth)
             decoder = nn.Linear(settings.latent, channels)
-        model = _LatentODE(
-            steer,
+        model = nde.LatentODE(
             field=field,
             encoder=encoder,
             decoder=decoder,
             latent_size=settings.latent,
             noise_std=settings.noise_std,
             regularizer=penalty,
+            steer=steer,
             method="tsit5",
             rtol=settings.tolerance,
             atol=settings.tolerance,
@@ -143,7 +122,7 @@ class LatentODEExperiment(Experiment):
         settings, train = self.settings, self.series.train
         batch = batch_of_epoch(train.values.shape[1], settings.batch, generator.initial_seed(), iteration)
         series = train.part(batch)
-        output = model(series, int(torch.randint(2**62, (), generator=generator)))
+        output = model(*series, seed=int(torch.randint(2**62, (), generator=generator)))
         likelihood = output.log_likelihood(series.values, series.mask) / series.mask.sum((0, 2))
         kl_weight = 1 - settings.kl_rest**iteration
         loss = (kl_weight * output.kl / settings.latent - likelihood).mean()
@@ -154,7 +133,7 @@ class LatentODEExperiment(Experiment):
         series = self.series.test
         if part == "train":
             series = self.series.train.part(torch.arange(self.settings.batch))
-        output = model(series)
+        output = model(*series, draw=False)
         moved = output.latents[-1] - output.latents[0]
         return Prediction(
             metric=_squared_error(output.mean, series),

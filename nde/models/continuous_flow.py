@@ -18,7 +18,7 @@ from nde.models.penalized import Part
 from nde.models.seeds import standard_normal
 from nde.models.trace import TraceEstimator, find_trace, value_and_trace
 from nde.models.unwatched import LEFT_OUT, tolerances_of_part
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 from nde.solvers.rows.field import PerSample
@@ -93,6 +93,7 @@ class ContinuousFlow(SolverLayer):
         control_density: Whether the log-density takes part in the choice of the steps. Without, steps and penalties on
             the error are those of the states alone, and the density is as accurate as these steps make it.
         regularizer: Penalty on the cost of the solve or along the trajectory of the states, applied in training mode.
+        steer: Jitter, in training mode, of the end of a solve: of the base's, or for `inverse` the data's.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
 
     Raises:
@@ -110,6 +111,7 @@ class ContinuousFlow(SolverLayer):
         trace: str | TraceEstimator = "exact",
         control_density: bool = True,
         regularizer: Penalty | None = None,
+        steer: Steer | None = None,
         method: str | Method = "tsit5",
         rtol: Any = 1e-4,
         atol: Any = 1e-6,
@@ -133,7 +135,7 @@ class ContinuousFlow(SolverLayer):
             "throw": throw,
             "per_sample": per_sample,
         }
-        super().__init__(ts, regularizer, options)
+        super().__init__(ts, regularizer, options, steer)
         validation.check_field(field)
         check_size(size, "size")
         if base is not None and not (hasattr(base, "log_prob") and hasattr(base, "sample")):

@@ -16,7 +16,7 @@ from nde.adjoint import ADJOINTS, Adjoint
 from nde.models.layer import LayerOutput, SolverLayer, as_numbers, check_size
 from nde.models.seeds import standard_normal
 from nde.models.series import check_series_times, masked_gaussian_log_likelihood, padded
-from nde.regularize import Penalty
+from nde.regularize import Penalty, Steer
 from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 
@@ -95,6 +95,7 @@ class LatentODE(SolverLayer):
         noise_std: Standard deviation of the observations' errors, a number or shape ``(data_size,)``.
         train_noise: Whether it is learned.
         regularizer: Penalty on the cost of the latent solve or along its trajectory, applied in training mode.
+        steer: Jitter, in training mode, of the times of predictions after ``t0``, of all samples together.
         method, rtol, atol, controller, adjoint, max_steps, dt_min, dt_max, throw, per_sample: See `nde.solve_ode`.
 
     Raises:
@@ -113,6 +114,7 @@ class LatentODE(SolverLayer):
         noise_std: float | Tensor = 0.1,
         train_noise: bool = False,
         regularizer: Penalty | None = None,
+        steer: Steer | None = None,
         method: str | Method = "tsit5",
         rtol: Any = 1e-4,
         atol: Any = 1e-6,
@@ -136,7 +138,7 @@ class LatentODE(SolverLayer):
             "throw": throw,
             "per_sample": per_sample,
         }
-        super().__init__((), regularizer, options)
+        super().__init__((), regularizer, options, steer)
         validation.check_field(field)
         for name, value in (("encoder", encoder), ("decoder", decoder)):
             if not callable(value):

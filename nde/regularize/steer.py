@@ -19,7 +19,8 @@ class Steer(nn.Module):
     Ghosh, Behl, Dupont, Torr, Namboodiri (2020), STEER: simple temporal regularization for neural ODEs. An inner time
     moves by up to half the way to the nearer of its two neighbours (the paper: to the one before, which can exchange
     the order of times that are not evenly spaced). The first time stays, and targets stay those of the times that were
-    asked for. Layers apply it in training mode; it costs nothing, and goes with every penalty, equation and adjoint.
+    asked for. `NeuralODE`, `NeuralSDE`, `LatentODE` and `ContinuousFlow` apply it in training mode; it costs nothing,
+    and goes with every penalty and adjoint.
 
     Args:
         b: Half the width of the interval around the end, smaller than the distance to the time before it; 0 leaves the

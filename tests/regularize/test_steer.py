@@ -103,3 +103,21 @@ def test_draws_repeat_by_their_seed_and_survive_a_state_dict(tmp_path) -> None:
 def test_wrong_arguments_are_named(call, error, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_flows_and_latent_models_steer_their_ends_in_training_alone() -> None:
+    flow = nde.ContinuousFlow(Net(size=2), 2, steer=Steer(0.5)).double()
+    encoder = lambda ts, observations, mask, t0: torch.distributions.Normal(observations[0], 1.0)
+    latent = nde.LatentODE(Net(size=2), encoder, torch.nn.Identity(), 2, steer=Steer(0.2)).double()
+    x, series = torch.zeros(3, 2, dtype=torch.float64), torch.zeros(4, 3, 2, dtype=torch.float64)
+    calls = (
+        (flow, lambda: flow(x).solution.ts, (0.0, 1.0)),
+        (flow, lambda: flow.inverse(x).solution.ts, (1.0, 0.0)),
+        (latent, lambda: latent((0.0, 0.25, 0.5, 1.0), series).solution.ts, (0.0, 0.25, 0.5, 1.0)),
+    )
+    for layer, times, asked in calls:
+        first, second = times().tolist(), times().tolist()
+        assert first[0] == second[0] == asked[0] and first[1:] != second[1:] and asked[-1] not in first
+        layer.eval()
+        assert times().tolist() == list(asked)
+        layer.train()
