@@ -9,6 +9,7 @@ from nde.regularize.local_estimates import LocalError, LocalStiffness
 from nde.regularize.penalty import Penalty
 from nde.regularize.schedules import Constant, Exponential, Linear, Schedule
 from nde.regularize.steer import Steer
+from nde.regularize.step_at import step_at
 from nde.regularize.taylor import Taylor
 from nde.regularize.trajectory import TrajectoryPenalty, TrajectoryPoint
 
@@ -33,4 +34,5 @@ __all__ = [
     "TrajectoryPenalty",
     "TrajectoryPoint",
     "backward_with_gradient_penalty",
+    "step_at",
 ]
