@@ -38,9 +38,9 @@ def step_at(
 
     Every global penalty takes it: with ``t`` uniform on the span, ``GlobalError()(step_at(field, y_t, t, end))``
     estimates the mean error in time of a solve by ``method``, up to the difference between the size that is found and
-    that of the solve (in tests, up to a fifth). `LocalError` is exact, for solves by this package; here the state may come from any
-    solver. Where ``y`` is on that solver's tape, such as one of its outputs, the gradient
-    reaches what it was computed from; with ``y.detach()`` it is that of the step alone.
+    that of the solve (in tests, up to a fifth). `LocalError` is exact, for solves by this package; here the state may
+    come from any solver. Where ``y`` is on that solver's tape, such as one of its outputs, the gradient reaches what it
+    was computed from; with ``y.detach()`` it is that of the step alone.
 
     The size is that on which the controller settles within four attempts from there, found without gradients and, as in
     every solve, a constant; a step that would pass ``end`` ends there. It costs about six steps forward and one

@@ -25,7 +25,8 @@ def test_the_mean_over_the_span_is_the_global_penalty(method) -> None:
         errors = [float(GlobalError()(step_at(net, solve(t), t, 4.0, method=method, **TIGHT))) for t in times]
     kept = solve.steps.t + solve.steps.h <= 3.8
     error, h = solve.steps.error[kept], solve.steps.h[kept]
-    assert sum(errors) / len(errors) == pytest.approx(float((error * h).sum() / h.sum()), rel=0.25)  # sizes are found, not those of the solve
+    # the sizes are found, not those of the solve
+    assert sum(errors) / len(errors) == pytest.approx(float((error * h).sum() / h.sum()), rel=0.25)
 
 
 def test_it_is_the_step_of_a_solve_that_begins_there_with_the_size_that_it_settled_on() -> None:
