@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde bench-taylor bench-operators bench-data experiments docs format clean
+.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde bench-taylor bench-operators bench-data experiments experiments-operators docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,10 @@ bench-data: $(STAMP) ## Measure what a sample of each data generator costs
 experiments: $(STAMP) ## Compare penalties in training and write the page of the documentation about it
 	OMP_NUM_THREADS=1 $(RUN) -m examples.regularization all $(ARGS)
 	OMP_NUM_THREADS=1 $(RUN) -m examples.regularization report $(ARGS)
+
+experiments-operators: $(STAMP) ## Compare neural operators and write the page of the documentation about it
+	OMP_NUM_THREADS=1 $(RUN) -m examples.operators.compare all $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m examples.operators.compare report $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/
 	$(RUN) -m mkdocs build --strict

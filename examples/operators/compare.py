@@ -4,9 +4,9 @@
     python -m examples.operators.compare all --modes 8  with more waves
     python -m examples.operators.compare report         writes the page of the documentation from what there is
 
-Both are trained on 32 x 32 cells and measured on other functions there and, where the problem is one function at several
-resolutions, on two and four times as many cells along each side. Prints a table and leaves results and networks in
-results/operators. Ctrl-C stops it; the same command goes on where it stopped.
+Both are trained on 32 x 32 cells and measured on other functions there and, where the problem is one function at
+several resolutions, on two and four times as many cells along each side. Prints a table and leaves results and networks
+in results/operators. Ctrl-C stops it; the same command goes on where it stopped.
 """
 
 from __future__ import annotations

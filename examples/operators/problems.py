@@ -107,9 +107,7 @@ def _shallow_water(train: int, test: int, folder: Path) -> Samples:
     problem = ShallowWater(points=4 * CELLS, final_time=1.0, frames=5)
     trajectories = -(-train // problem.frames) + -(-test // problem.frames)
     data = generate(problem, trajectories, folder=folder / "shallow-water")
-    parts = {
-        factor: _pairs(4 * (_tensor(coarsen(data["height"], 4 // factor)) - 1.0)) for factor in (1, 2, 4)
-    }
+    parts = {factor: _pairs(4 * (_tensor(coarsen(data["height"], 4 // factor)) - 1.0)) for factor in (1, 2, 4)}
     return _split(parts, -(-train // problem.frames) * problem.frames)
 
 

@@ -22,15 +22,15 @@ Found = Mapping[Run, dict[str, Any]]
 
 _HEAD = """# Neural operators compared
 
-Written by `make experiments-operators`; do not edit. FNO and LocalNO (two local integrals of fixed radius beside the spectral
-convolution, its default) with {modes} waves along each axis and four blocks; FNO is as wide as it takes for as many
-parameters. {samples} inputs with their outputs on 32 x 32 cells, {epochs} epochs, one thread, {seeds} seeds. An epoch of LocalNO
-takes about three times as long, so there is an FNO with three times the epochs, too.
+Written by `make experiments-operators`; do not edit. FNO and LocalNO (two local integrals of fixed radius beside the
+spectral convolution, its default) with {modes} waves along each axis and four blocks; FNO is as wide as it takes for as
+many parameters. {samples} inputs with their outputs on 32 x 32 cells, {epochs} epochs, one thread, {seeds} seeds. An
+epoch of LocalNO takes about three times as long, so there is an FNO with three times the epochs, too.
 
-Errors are relative, in L2, of functions not seen in training: means over the seeds ± their standard deviation, in parentheses
-the mean quotient with FNO's of the same seed. Where the problem is one function at several resolutions, errors on finer
-cells are those of the same networks, without training there. All of it is small: it says what local kernels are good for, not
-how small an error can get.
+Errors are relative, in L2, of functions not seen in training: means over the seeds ± their standard deviation, in
+parentheses the mean quotient with FNO's of the same seed. Where the problem is one function at several resolutions,
+errors on finer cells are those of the same networks, without training there. All of it is small: it says what local
+kernels are good for, not how small an error can get.
 
 ![Errors, over those of FNO](images/operators-ratios.png)
 """
@@ -46,9 +46,7 @@ def write_report(found: Found, page: Path, images: Path) -> None:
     """
     settings = next(iter(found)).settings
     seeds = len({run.seed for run in found})
-    sections = [
-        _HEAD.format(modes=settings.modes, samples=settings.samples, epochs=settings.epochs, seeds=seeds)
-    ]
+    sections = [_HEAD.format(modes=settings.modes, samples=settings.samples, epochs=settings.epochs, seeds=seeds)]
     images.mkdir(parents=True, exist_ok=True)
     _draw_ratios(found, images / "operators-ratios.png")
     for name, problem in PROBLEMS.items():

@@ -399,7 +399,13 @@ def test_ctrl_c_stops_the_workers_and_the_same_command_goes_on(tmp_path):
     arguments = [sys.executable, "-m", "examples.regularization", "classifier", "--config", str(file)]
     arguments += ["--seeds", "1", "--workers", "2", "--output", str(tmp_path / "results")]
     process = subprocess.Popen(
-        arguments, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stderr=subprocess.PIPE, start_new_session=True
+        arguments,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # where the tests run in the background, SIGINT is ignored, and so it would be by what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     runs = tmp_path / "results" / "classifier" / "short" / "runs"
     try:
