@@ -1,4 +1,4 @@
-"""The comparison of operators: problems are what they say, runs go on where they stopped, the page says what came out."""
+"""The comparison of operators: problems are what they say, runs go on where they stopped, the page says what came."""
 
 import json
 from pathlib import Path
