@@ -25,6 +25,7 @@ from nde.pinn.networks import (
     FactorisedLinear,
     FourierBasis,
     FourierFeatures,
+    LocalNetwork,
     ModifiedMLP,
     PeriodicEmbedding,
     SharedLinear,
@@ -53,7 +54,7 @@ __all__ = [
     "Condition", "Equation", "Dirichlet", "Neumann", "Robin", "Periodic", "Initial", "Data",
     "HardConstraint", "Coefficient", "Problem",
     # networks
-    "MLP", "ModifiedMLP", "FactorisedLinear", "SharedLinear", "FourierFeatures", "PeriodicEmbedding",
+    "MLP", "ModifiedMLP", "LocalNetwork", "FactorisedLinear", "SharedLinear", "FourierFeatures", "PeriodicEmbedding",
     "FourierBasis", "SineBasis",
     # training
     "Trainer", "Reference", "History", "relative_error", "trivial_error",

@@ -97,13 +97,13 @@ class _Drawn(PointSet):
             return True
         if self.every is None or iteration == 0 or iteration % self.every:
             return False
-        self.current = self._renewed(self.current, residual, generator, like)
+        self.current = self._renewed(residual, generator, like)
         return True
 
     def _fresh(self, count: int, generator: torch.Generator | None, like: Tensor) -> Tensor:
         return self.draw(count, method=self.method, generator=generator, dtype=like.dtype).to(like.device)
 
-    def _renewed(self, current: Tensor, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+    def _renewed(self, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -120,7 +120,8 @@ class RandomPoints(_Drawn):
     def __init__(self, draw: Draw, count: int, *, every: int | None = 1, method: str = "uniform") -> None:
         super().__init__(draw, count, every, method)
 
-    def _renewed(self, current: Tensor, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+    def _renewed(self, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+        self.current = None  # in very many dimensions there is no room for both
         return self._fresh(self.count, generator, like)
 
 
@@ -163,7 +164,7 @@ class ResidualPoints(_Drawn):
         self.constant = constant
         self.pool = check_count(pool, "pool", 2)
 
-    def _renewed(self, current: Tensor, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+    def _renewed(self, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
         candidates = self._fresh(self.pool * self.count, generator, like)
         sizes = residual(candidates).double().cpu() ** self.power
         mean = float(sizes.mean())
@@ -189,7 +190,9 @@ class RetainedPoints(_Drawn):
     def __init__(self, draw: Draw, count: int, *, every: int = 1, method: str = "uniform") -> None:
         super().__init__(draw, count, every, method)
 
-    def _renewed(self, current: Tensor, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+    def _renewed(self, residual: Residual, generator: torch.Generator | None, like: Tensor) -> Tensor:
+        current = self.current
+        assert current is not None  # `refresh` has drawn them before
         sizes = residual(current)
         retained = current[sizes > sizes.mean()]
         missing = self.count - len(retained)

@@ -187,9 +187,9 @@ def test_natural_gradients_go_through_every_kind_of_operator(case):
     problem.refresh(0, generator())
     optimizer = NaturalGradient(problem, damping=1e-6)
     before = optimizer.step()
-    for _ in range(4):
+    for _ in range(7):
         optimizer.step()
-    assert sum(map(float, optimizer.losses.values())) < 0.9 * before
+    assert sum(map(float, optimizer.losses.values())) < 0.5 * before
 
 
 def test_other_modes_estimate_the_same_residual():

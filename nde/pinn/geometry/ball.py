@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nde.pinn.geometry.geometry import Primitive
+from nde.taylor.operators.checks import check_count
 
 __all__ = ["Ball"]
 
@@ -51,6 +52,22 @@ class Ball(Primitive):
         """See `Geometry.normals`."""
         offset = self.checked(x) - self.center.to(x)
         return offset / offset.norm(dim=-1, keepdim=True)
+
+    def sample(
+        self,
+        count: int,
+        *,
+        method: str = "uniform",
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """See `Geometry.sample`; independent points by normal numbers, which cost a third of the cube's."""
+        if method != "uniform":
+            return super().sample(count, method=method, generator=generator, dtype=dtype)
+        check_count(count, "count", 1)
+        radii = self.radius * torch.rand(count, 1, generator=generator, dtype=torch.float64) ** (1 / self.dimension)
+        points = torch.randn(count, self.dimension, generator=generator, dtype=dtype)
+        return points.mul_(radii.to(points) / points.norm(dim=1, keepdim=True)).add_(self.center.to(points))
 
     def from_cube(self, cube: Tensor) -> Tensor:
         """See `Primitive.from_cube`: a radius ``u^(1/d)`` makes the points uniform in the volume."""

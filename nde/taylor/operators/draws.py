@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nde.taylor.operators.checks import check_count
 
-__all__ = ["LAWS", "Draw", "draw_directions"]
+__all__ = ["LAWS", "Draw", "banded_directions", "draw_directions"]
 
 LAWS = ("sparse", "rademacher", "gaussian", "orthogonal")
 
@@ -102,6 +102,29 @@ def draw_directions(
         frames = [_orthogonal(columns, size, wide, source, generator) for _ in range(groups)]
         vectors = torch.cat(frames).to(like.device, like.dtype)
     return Draw(columns, None, vectors, groups, 0.0)
+
+
+def banded_directions(columns: int, width: int, like: Tensor) -> Draw:
+    """Return ``width`` directions whose second derivatives sum to a Laplacian, where far coordinates do not interact.
+
+    Each direction has every ``width``-th coordinate. If ``H_ij = 0`` for all ``i != j`` that are a multiple of
+    ``width`` apart, nothing but the diagonal of the Hessian is left of ``v^T H v``, and the sum is exact (Curtis,
+    Powell, Reid, On the estimation of sparse Jacobian matrices, 1974).
+
+    Args:
+        columns: ``r``.
+        width: Number of directions.
+        like: Gives type and device of the vectors.
+
+    Raises:
+        ValueError: ``width`` is below 1 or more than ``columns``.
+    """
+    check_count(width, "samples", 1)
+    if width > columns:
+        raise ValueError(f'samples={width} bands are more than the {columns} columns. Take mode="exact".')
+    colours = torch.arange(columns, device=like.device) % width
+    vectors = (colours == torch.arange(width, device=like.device).unsqueeze(1)).to(like.dtype)
+    return Draw(columns, None, vectors * width**0.5, 1, 1.0)  # the mean over the directions is taken of the sum
 
 
 def _distinct(columns: int, samples: int, generator: torch.Generator | None) -> Tensor:

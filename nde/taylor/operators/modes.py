@@ -8,9 +8,10 @@ from typing import Any
 from nde.taylor.operators.draws import LAWS
 from nde.taylor.operators.first_layer import first_width
 
-__all__ = ["MODES", "check_mode", "resolved_mode"]
+__all__ = ["LAPLACIAN_MODES", "MODES", "check_mode", "resolved_mode"]
 
 MODES = ("exact", "rank", *LAWS, "auto")
+LAPLACIAN_MODES = (*MODES, "banded")
 _FEW_COLUMNS_PER_SAMPLE = 2  # an exact pass of up to twice the directions is worth having no variance
 _MOST_DENSE_ENTRIES = 4_000_000  # V * d above which orthogonal vectors cost more than the network they are for
 
@@ -40,6 +41,8 @@ def resolved_mode(mode: str, f: Any, columns: int, samples: int | None) -> tuple
         return ("orthogonal" if samples * columns <= _MOST_DENSE_ENTRIES else "sparse"), samples
     if mode in LAWS and samples is None:
         raise ValueError(f"mode={mode!r} draws directions at random: say how many, samples=16.")
+    if mode == "banded" and samples is None:
+        raise ValueError('mode="banded" needs the reach of the interactions: samples=2 for neighbours.')
     if mode == "exact" and samples is not None:
         raise ValueError(
             f'mode="exact" takes every direction and no samples, but samples={samples}. Choose one of {LAWS}.'

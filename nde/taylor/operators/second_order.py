@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from nde.taylor.operators.checks import check_points
-from nde.taylor.operators.draws import Draw, draw_directions
+from nde.taylor.operators.draws import Draw, banded_directions, draw_directions
 from nde.taylor.operators.envelope import Envelope
 from nde.taylor.operators.estimate import Estimate
 from nde.taylor.operators.first_layer import compress
 from nde.taylor.operators.frames import ColumnFrame, CoordinateFrame
-from nde.taylor.operators.modes import MODES, check_mode, resolved_mode
+from nde.taylor.operators.modes import LAPLACIAN_MODES, MODES, check_mode, resolved_mode
 from nde.taylor.operators.push import Pushed, push_directions
 
 __all__ = ["laplacian", "push_traces", "weighted_trace"]
@@ -40,6 +40,8 @@ def laplacian(
         mode: ``"exact"``: one direction for each coordinate. ``"rank"``: exact with one direction for each output of
             the first linear map, whatever ``d`` is; with ``samples`` an orthogonal sample of these. ``"sparse"``:
             coordinates drawn without replacement. ``"rademacher"``, ``"gaussian"``, ``"orthogonal"``: random vectors.
+            ``"banded"``: exact with ``samples`` directions where coordinates that are a multiple of ``samples`` apart
+            do not interact (``H_ij = 0``), as in sums of functions of ``samples`` neighbouring coordinates.
             ``"auto"``: see `nde.taylor.operators.modes.resolved_mode`. Which one to choose: docs/estimators.md.
         samples: Number of random directions ``V``, shared by all points.
         groups: Into how many groups the directions are parted; two or more make the estimate report its variance.
@@ -60,7 +62,7 @@ def laplacian(
             not fit.
     """
     check_points(f, x)
-    check_mode(mode, MODES)
+    check_mode(mode, LAPLACIAN_MODES)
     frame = CoordinateFrame(x.shape[-1], axes, x.device)
     drift = _checked_drift(drift, x)
     mode, samples = resolved_mode(mode, f, frame.columns, samples)
@@ -197,6 +199,10 @@ def _draw(
     if mode == "exact":
         return Draw.everything(columns, like.device)
     assert samples is not None  # resolved_mode has checked it
+    if mode == "banded":
+        if groups != 1:
+            raise ValueError(f'groups must be 1 with mode="banded", which leaves nothing to chance, but is {groups}.')
+        return banded_directions(columns, samples, like)
     return draw_directions(mode, columns, samples, groups, like, generator)
 
 
