@@ -13,7 +13,7 @@ from nde.taylor.jet_type import Jet
 from nde.taylor.jet_type import check_finite as check_finite_jet
 from nde.taylor.seeds import Seed, lifted_seeds
 
-__all__ = ["jet"]
+__all__ = ["evaluated", "jet"]
 
 _depth = 0  # evaluations that are running now, one inside the other
 
@@ -78,14 +78,29 @@ def jet(
         Griewank and Walther, Evaluating Derivatives (2008), chapter 13; the collapsed coefficient: Dangel et al.,
         Collapsing Taylor Mode Automatic Differentiation (2025).
     """
+    seeds: list[Any] = list(tangents) if isinstance(tangents, (list, tuple)) else [tangents]
+    return evaluated(f, x, seeds, order, collapse, weights, check_finite)
+
+
+def evaluated(
+    f: Callable[[Any], Any],
+    x: Any,
+    seeds: list[Any],
+    order: int,
+    collapse: bool = False,
+    weights: Tensor | None = None,
+    check_finite: bool = False,
+    kept: frozenset[int] | None = None,
+    degree: int | None = None,
+) -> Jet:
+    """Return the jet of a function; ``kept`` and ``degree`` are those of `nde.taylor.frame.Frame`."""
     global _depth
     if not callable(f):
         raise TypeError(f"f must be callable, a function or a module, but is {type(f).__name__}.")
-    seeds: list[Any] = list(tangents) if isinstance(tangents, (list, tuple)) else [tangents]
     lifted, directions = lifted_seeds(x, seeds, order, collapse, weights)
     _depth += 1
     try:
-        frame = Frame(order, directions, collapse, weights, _depth, check_finite)
+        frame = Frame(order, directions, collapse, weights, _depth, check_finite, kept, degree)
         curve = Jet(frame, lifted)
         if check_finite:
             check_finite_jet(curve, "what jet was given, x and tangents,")

@@ -30,6 +30,9 @@ class Frame:
         grouped: Whether the collapsed coefficient that the user sees has an axis of groups.
         level: Depth of nesting; an operation on jets of several levels belongs to the deepest.
         check_finite: Whether every operation's result is searched for values that are not finite.
+        kept: The orders that are carried, where powers of several variables are coded as orders (see
+            `nde.taylor.lower_sets`); None: all.
+        degree: How many coefficients above the primal a product that is carried has at most.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Frame:
         weights: Tensor | None = None,
         level: int = 0,
         check_finite: bool = False,
+        kept: frozenset[int] | None = None,
+        degree: int | None = None,
     ) -> None:
         self.order = order
         self.batched = directions is not None
@@ -49,10 +54,23 @@ class Frame:
         self.weights = None if weights is None else weights.reshape(-1, self.directions)
         self.level = level
         self.check_finite = check_finite
+        self.kept = kept
+        self.degree = order if degree is None else degree
 
     def reduced(self, order: int) -> Frame:
         """Return the frame of the same directions up to a lower order, where nothing is collapsed."""
-        return Frame(order, self.directions if self.batched else None, level=self.level, check_finite=self.check_finite)
+        directions = self.directions if self.batched else None
+        return Frame(
+            *(order, directions),
+            level=self.level,
+            check_finite=self.check_finite,
+            kept=self.kept,
+            degree=min(order, self.degree),
+        )
+
+    def keeps(self, order: int) -> bool:
+        """Whether the coefficient of an order is carried."""
+        return self.kept is None or order in self.kept
 
     def summed(self, product: Lifted, order: int) -> Lifted:
         """Sum a product of lower coefficients over the directions where its order is the collapsed one."""

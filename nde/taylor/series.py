@@ -26,6 +26,8 @@ def convolve(frame: Frame, a: Series, b: Series, order: int, first: int = 0) -> 
 
     Products of two coefficients of lower orders are summed over the directions where ``order`` is collapsed.
     """
+    if not frame.keeps(order):
+        return None
     ends = None
     inner = None
     for j in range(first, order - first + 1):
@@ -50,7 +52,7 @@ def multilinear(frame: Frame, factors: Sequence[Series], product: Callable[..., 
     inner: list[Lifted] = [None] * (frame.order + 1)
     for orders in itertools.product(*(range(top + 1) for top in highest)):
         total = sum(orders)
-        if total > frame.order:
+        if total > frame.order or not frame.keeps(total):
             continue
         terms = [series[j] for series, j in zip(factors, orders, strict=True)]
         if any(term is None for term in terms):
@@ -65,6 +67,8 @@ def multilinear(frame: Frame, factors: Sequence[Series], product: Callable[..., 
 
 def tail(frame: Frame, b: Series, q: Series, order: int) -> Lifted:
     """Return ``sum_j b_j q_(order - j)`` over ``j`` from 1 to ``order``: what a quotient ``q = a / b`` subtracts."""
+    if not frame.keeps(order):
+        return None
     end = None if b[order] is None else b[order] * q[0]
     inner = None
     for j in range(1, order):
@@ -78,6 +82,8 @@ def integrate(frame: Frame, z: Series, g: Series, order: int) -> Lifted:
 
     Only coefficients of ``g`` below ``order`` are read.
     """
+    if not frame.keeps(order):
+        return None
     inner = None
     for j in range(1, order):
         if z[j] is not None and g[order - j] is not None:
@@ -93,7 +99,7 @@ def compose(frame: Frame, outer: Series, z: Series) -> list[Lifted]:
     """
     inner: list[Lifted] = [None, *z[1:]]
     powers: list[Series] = [inner, inner]
-    for m in range(2, frame.order + 1):
+    for m in range(2, frame.degree + 1):
         right = inner if m > 2 else powers[1]
         power: list[Lifted] = [None] * m
         power += [convolve(frame, powers[m - 1], right, order, first=1) for order in range(m, frame.order + 1)]
@@ -101,7 +107,7 @@ def compose(frame: Frame, outer: Series, z: Series) -> list[Lifted]:
     result: list[Lifted] = [outer[0]]
     for order in range(1, frame.order + 1):
         coefficient = None
-        for m in range(1, order + 1):
+        for m in range(1, min(order, frame.degree) + 1):
             if outer[m] is not None and powers[m][order] is not None:
                 coefficient = accumulate(coefficient, operator.mul(outer[m], powers[m][order]))
         result.append(coefficient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor
 
 from nde.taylor.evaluate import jet
+from nde.taylor.lower_sets import grading, lower_set, lower_set_jet
 from nde.taylor.operators.checks import check_output, check_points
 from nde.taylor.operators.polarisation import MultiIndex, Plan, Target, plan
 
 __all__ = ["evaluate_targets", "linear_operator", "partial_derivatives"]
+
+_HIGHEST = 64  # the order up to which a jet of several variables is coded; loops over orders get slow above
 
 
 def partial_derivatives(
@@ -93,12 +97,43 @@ def evaluate_targets(
         return f(x), []
     if planned is None:
         planned = plan(tuple(targets))
+    indices = lower_set(index for target in targets for index, _ in target.terms)
+    orders = grading(indices, _HIGHEST) if len(indices) <= _carried(planned) else None
+    if orders is not None:
+        return _evaluate_lower_set(f, x, targets, indices, orders)
     totals: list[Any] = [None] * len(targets)
     value: Any = None
     for order in sorted(set(planned.orders), reverse=True):
         members = [v for v, highest in enumerate(planned.orders) if highest == order]
         value = _evaluate_group(f, x, targets, planned, order, members, totals)
     return value, totals
+
+
+def _carried(planned: Plan) -> int:
+    """Return how many coefficients the jets of a plan carry, the primal of each among them."""
+    return planned.cost + len(set(planned.orders))
+
+
+def _evaluate_lower_set(
+    f: Callable[[Any], Any],
+    x: Tensor,
+    targets: Sequence[Target],
+    indices: frozenset[MultiIndex],
+    orders: tuple[int, ...],
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute all derivatives in one jet of several variables."""
+    result = lower_set_jet(f, x, indices, orders)
+    check_output(result, x)
+    totals = []
+    for target in targets:
+        total: Any = None
+        for index, factor in target.terms:
+            coefficient = result.coefficient(sum(a * w for a, w in zip(index, orders, strict=True)))
+            scale = float(factor * math.prod(map(math.factorial, index)))
+            term = coefficient if scale == 1.0 else coefficient * scale
+            total = term if total is None else total + term
+        totals.append(total)
+    return result.primal, totals
 
 
 def _evaluate_group(

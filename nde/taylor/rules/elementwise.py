@@ -44,13 +44,13 @@ def register_elementwise(function: Any, recurrence: Recurrence) -> None:
         if not isinstance(input, Jet) or input.frame is not frame:
             raise TypeError("only the first argument of an elementwise function may be a jet")
         z = input.lifted
-        if frame.order > COMPOSED or isinstance(z[1] if frame.order else None, float):
+        if frame.degree > COMPOSED or isinstance(z[1] if frame.order else None, float):
             return recurrence(input, *args, **kwargs)
         if _is_laplacian(frame) and _plain(z) and z[1].shape[0] == frame.directions:
             lifted = compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
             if lifted is not None:
                 return Jet(frame, lifted)
-        return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.order, *args, **kwargs), z))
+        return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.degree, *args, **kwargs), z))
 
     RULES[function] = rule
 

@@ -27,9 +27,9 @@ def _pow(frame: Frame, input: Any, exponent: Any) -> Any:
             return torch.sqrt(input)
         if exponent == -0.5:
             return torch.rsqrt(input)
-        return Jet(frame, compose(frame, _binomial(input.lifted[0], exponent, frame.order), input.lifted))
+        return Jet(frame, compose(frame, _binomial(input.lifted[0], exponent, frame.degree), input.lifted))
     (z, _) = aligned(frame, input, exponent)
-    return Jet(frame, compose(frame, _binomial(z[0], exponent, frame.order), z))
+    return Jet(frame, compose(frame, _binomial(z[0], exponent, frame.degree), z))
 
 
 @rule_for("__rpow__")
@@ -98,7 +98,7 @@ def _polygamma(frame: Frame, n: Any, input: Any) -> Any:
         n, input = input, n
     outer = []
     factorial = 1
-    for m in range(frame.order + 1):
+    for m in range(frame.degree + 1):
         factorial *= max(m, 1)
         outer.append(torch.special.polygamma(n + m, input.lifted[0]) / factorial)
     return Jet(frame, compose(frame, outer, input.lifted))
