@@ -9,7 +9,7 @@ from typing import Any
 
 from nde.taylor.frame import Frame, Lifted
 
-__all__ = ["accumulate", "compose", "convolve", "integrate", "multilinear", "tail"]
+__all__ = ["accumulate", "compose", "convolve", "integrate", "multilinear", "powers_of", "tail"]
 
 Series = Sequence[Lifted]
 
@@ -97,13 +97,7 @@ def compose(frame: Frame, outer: Series, z: Series) -> list[Lifted]:
 
     The work per direction is in the powers alone; what depends on the primal multiplies their sum over directions.
     """
-    inner: list[Lifted] = [None, *z[1:]]
-    powers: list[Series] = [inner, inner]
-    for m in range(2, frame.degree + 1):
-        right = inner if m > 2 else powers[1]
-        power: list[Lifted] = [None] * m
-        power += [convolve(frame, powers[m - 1], right, order, first=1) for order in range(m, frame.order + 1)]
-        powers.append(power)
+    powers = powers_of(frame, z)
     result: list[Lifted] = [outer[0]]
     for order in range(1, frame.order + 1):
         coefficient = None
@@ -112,3 +106,14 @@ def compose(frame: Frame, outer: Series, z: Series) -> list[Lifted]:
                 coefficient = accumulate(coefficient, operator.mul(outer[m], powers[m][order]))
         result.append(coefficient)
     return result
+
+
+def powers_of(frame: Frame, z: Series) -> list[Series]:
+    """Return the powers ``(z - z_0)^m`` up to the highest that is not zero; that of 0 is not to be read."""
+    inner: list[Lifted] = [None, *z[1:]]
+    powers: list[Series] = [inner, inner]
+    for m in range(2, frame.degree + 1):
+        power: list[Lifted] = [None] * m
+        power += [convolve(frame, powers[m - 1], inner, order, first=1) for order in range(m, frame.order + 1)]
+        powers.append(power)
+    return powers

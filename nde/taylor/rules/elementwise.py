@@ -16,6 +16,7 @@ from torch import Tensor
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.jet_type import Jet
 from nde.taylor.registry import RULES, functions_named
+from nde.taylor.rules.composition import compose_by_hand
 from nde.taylor.rules.second_order import compose_second_order
 from nde.taylor.series import compose, integrate
 
@@ -46,8 +47,13 @@ def register_elementwise(function: Any, recurrence: Recurrence) -> None:
         z = input.lifted
         if frame.degree > COMPOSED or isinstance(z[1] if frame.order else None, float):
             return recurrence(input, *args, **kwargs)
-        if _is_laplacian(frame) and _plain(z) and z[1].shape[0] == frame.directions:
+        if _is_laplacian(frame) and _plain(z) and z[1] is not None and z[1].shape[0] == frame.directions:
             lifted = compose_second_order(lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
+            if lifted is not None:
+                return Jet(frame, lifted)
+        fixed = frame.weights is None or not frame.weights.requires_grad
+        if frame.order > 1 and fixed and _plain(z):
+            lifted = compose_by_hand(frame, lambda z0, m: local_series(recurrence, z0, m, *args, **kwargs), z)
             if lifted is not None:
                 return Jet(frame, lifted)
         return Jet(frame, compose(frame, local_series(recurrence, z[0], frame.degree, *args, **kwargs), z))
@@ -60,12 +66,12 @@ def _is_laplacian(frame: Frame) -> bool:
 
 
 def _plain(z: Any) -> bool:
-    """Whether the hand-written gradient applies: tensors outside the compiler and the transforms of torch.func."""
+    """Whether the hand-written gradients apply: tensors outside of the compiler, of torch.func and of forward mode."""
     return (
-        isinstance(z[0], Tensor)
-        and isinstance(z[1], Tensor)
+        all(c is None or isinstance(c, Tensor) for c in z)
         and not torch.compiler.is_compiling()
         and torch._C._functorch.peek_interpreter_stack() is None
+        and torch.autograd.forward_ad._current_level < 0
     )
 
 
