@@ -71,7 +71,7 @@ class Taylor(TrajectoryPenalty):
 
 
 def _by_jets(point: TrajectoryPoint, y: Tensor, slope: Tensor, order: int) -> Tensor:
-    """Return the derivative of the solution of some order from its Taylor coefficients ``y_(k + 1) = f_k / (k + 1)``."""
+    """Return the derivative of some order of the solution, whose coefficients are ``y_(k + 1) = f_k / (k + 1)``."""
     structure = point.structure
 
     def along(curve: Any) -> Any:

@@ -84,7 +84,7 @@ class Frame:
         if self.weights is None:
             return product.sum(0, keepdim=True)
         if isinstance(product, (Tensor, OneHotCoefficient)):
-            return torch.tensordot(self.weights, product, dims=1)
+            return torch.tensordot(self.weights.to(product.dtype), product, dims=1)
         weights = self.weights.reshape(*self.weights.shape, *[1] * (product.ndim - 1))
         return (weights * product.unsqueeze(0)).sum(1)
 

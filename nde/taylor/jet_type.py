@@ -131,8 +131,15 @@ class Jet:
         method = getattr(torch.Tensor, name, None)
         if method is None:
             raise AttributeError(f"a jet has no attribute {name!r}: neither has torch.Tensor")
-        if not callable(method):  # layout, is_nested and the like
-            return getattr(self.lifted[0], name)
+        if name in _PROPERTIES:
+            return dispatch(_PROPERTIES[name], (self,), {})
+        if name == "data":
+            return self.primal.detach()
+        if not callable(method):  # layout, is_nested and the like: nothing that holds values
+            value = getattr(self.lifted[0], name)
+            if isinstance(value, (Tensor, Jet)):
+                raise AttributeError(f"Tensor.{name} of a jet would drop its derivatives. Use jet.primal.{name}.")
+            return value
         return functools.partial(call_method, method, self)
 
     @property
@@ -200,6 +207,9 @@ class Jet:
     __getitem__ = _operator(torch.Tensor.__getitem__)
     __setitem__ = _refusal("__setitem__")
     __hash__ = object.__hash__
+
+
+_PROPERTIES: dict[str, Any] = {"real": torch.real, "imag": torch.imag, "mH": torch.adjoint, "H": torch.adjoint}
 
 
 def call_method(method: Any, jet: Jet, *args: Any, **kwargs: Any) -> Any:

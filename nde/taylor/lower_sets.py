@@ -48,9 +48,7 @@ def grading(indices: frozenset[MultiIndex], highest: int) -> tuple[int, ...] | N
         One order for each variable, or None where there are none within ``highest``; 0 for variables not in the set.
     """
     variables = len(next(iter(indices)))
-    used = sorted(
-        (v for v in range(variables) if any(index[v] for index in indices)), key=lambda v: _height(indices, v)
-    )
+    used = sorted((v for v in range(variables) if _height(indices, v)), key=lambda v: _height(indices, v))
     orders = [0] * variables
     for position in range(len(used) - 1, -1, -1):  # the variable of the highest powers gets the lowest order
         chosen = used[position:]

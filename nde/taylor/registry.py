@@ -7,7 +7,16 @@ from typing import Any
 
 import torch
 
-__all__ = ["RULES", "InPlaceError", "MissingRuleError", "NonFiniteError", "find_rule", "functions_named", "rule_for"]
+__all__ = [
+    "RULES",
+    "InPlaceError",
+    "MissingRuleError",
+    "NonFiniteError",
+    "Rule",
+    "find_rule",
+    "functions_named",
+    "rule_for",
+]
 
 Rule = Callable[..., Any]  # (frame, *args, **kwargs) with the arguments of the function
 

@@ -68,7 +68,7 @@ def _is_laplacian(frame: Frame) -> bool:
 def _plain(z: Any) -> bool:
     """Whether the hand-written gradients apply: tensors outside of the compiler, of torch.func and of forward mode."""
     return (
-        all(c is None or isinstance(c, Tensor) for c in z)
+        all(c is None or (isinstance(c, Tensor) and not c.dtype.is_complex) for c in z)
         and not torch.compiler.is_compiling()
         and torch._C._functorch.peek_interpreter_stack() is None
         and torch.autograd.forward_ad._current_level < 0

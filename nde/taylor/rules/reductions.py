@@ -20,7 +20,10 @@ def _axes(dim: Any, rank: int) -> tuple[int, ...]:
 
 
 @rule_for("sum")
-def _sum(frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+def _sum(
+    frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, axis: Any = None
+) -> Any:
+    dim = axis if dim is None else dim
     if dtype is not None:
         return _sum(frame, input.to(dtype), dim, keepdim)
     if input.ndim == 0:
