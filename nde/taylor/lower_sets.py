@@ -22,7 +22,7 @@ from torch import Tensor
 from nde.taylor.evaluate import evaluated
 from nde.taylor.jet_type import Jet
 
-__all__ = ["grading", "lower_set", "lower_set_jet"]
+__all__ = ["grading", "lower_set", "lower_set_jet", "order_of"]
 
 MultiIndex = tuple[int, ...]
 
@@ -56,7 +56,7 @@ def grading(indices: frozenset[MultiIndex], highest: int) -> tuple[int, ...] | N
         limit = highest // _height(indices, used[position])
         for candidate in range(1, limit + 1):
             orders[used[position]] = candidate
-            if _told_apart(part, [orders[v] if v in chosen else 0 for v in range(variables)]):
+            if _told_apart(part, tuple(orders[v] if v in chosen else 0 for v in range(variables))):
                 break
         else:
             return None
@@ -67,8 +67,8 @@ def _height(indices: Iterable[MultiIndex], variable: int) -> int:
     return max(index[variable] for index in indices)
 
 
-def _told_apart(indices: list[MultiIndex], orders: list[int]) -> bool:
-    place = {sum(a * w for a, w in zip(index, orders, strict=True)): index for index in indices}
+def _told_apart(indices: list[MultiIndex], orders: tuple[int, ...]) -> bool:
+    place = {order_of(index, orders): index for index in indices}
     if len(place) < len(indices):
         return False
     for (m, a), (n, b) in itertools.combinations_with_replacement(place.items(), 2):
@@ -78,19 +78,26 @@ def _told_apart(indices: list[MultiIndex], orders: list[int]) -> bool:
     return True
 
 
-def lower_set_jet(f: Callable[[Any], Any], x: Tensor, indices: frozenset[MultiIndex], orders: tuple[int, ...]) -> Jet:
+def order_of(index: MultiIndex, orders: tuple[int, ...]) -> int:
+    """Return the order that stands for a multi-index."""
+    return sum(a * w for a, w in zip(index, orders, strict=True))
+
+
+def lower_set_jet(
+    f: Callable[[Any], Any], x: Tensor, orders: tuple[int, ...], kept: frozenset[int], degree: int
+) -> Jet:
     """Return a jet whose coefficient of order ``a . orders`` is ``d^a f(x) / a!`` for the multi-indices ``a`` of a set.
 
     Args:
         f: Function of points.
         x: Shape ``(*S, d)``; one variable for each entry of the last axis.
-        indices: A lower set.
-        orders: Its grading.
+        orders: The grading of a lower set.
+        kept: The orders of its multi-indices.
+        degree: The largest sum of the entries of one of them.
     """
-    kept = frozenset(sum(a * w for a, w in zip(index, orders, strict=True)) for index in indices)
     seeds: list[Any] = [None] * max(kept)
     units = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
     for variable, order in enumerate(orders):
         if order:
             seeds[order - 1] = units[variable].reshape([1] * (x.ndim - 1) + [-1])
-    return evaluated(f, x, seeds, max(kept), kept=kept, degree=max(map(sum, indices)))
+    return evaluated(f, x, seeds, max(kept), kept=kept, degree=degree)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nde.taylor.evaluate import jet
-from nde.taylor.lower_sets import grading, lower_set, lower_set_jet
+from nde.taylor.lower_sets import grading, lower_set, lower_set_jet, order_of
 from nde.taylor.operators.checks import check_output, check_points
 from nde.taylor.operators.polarisation import MultiIndex, Plan, Target, plan
 
-__all__ = ["evaluate_targets", "linear_operator", "partial_derivatives"]
+__all__ = ["Expansion", "chosen_way", "evaluate_targets", "linear_operator", "partial_derivatives"]
 
 _HIGHEST = 64  # the order up to which a jet of several variables is coded; loops over orders get slow above
 
@@ -23,11 +24,13 @@ _HIGHEST = 64  # the order up to which a jet of several variables is coded; loop
 def partial_derivatives(
     f: Callable[[Any], Any], x: Tensor, derivatives: Sequence[str | MultiIndex], *, coordinates: str = ""
 ) -> tuple[Tensor, ...]:
-    """Return partial derivatives of any orders, mixed ones included, from the fewest jets that hold all of them.
+    """Return partial derivatives of any orders, mixed ones included.
+
+    They come from a jet of several variables that holds all derivatives below those that are wanted, or from few jets
+    along straight lines (see `nde.taylor.operators.polarisation`): whichever carries fewer coefficients.
 
     Args:
-        f: Function of points, ``(*S, d) -> (*S,)``, ``(*S, 1)`` or ``(*S, C)``; called once for each order that a
-            direction is carried to.
+        f: Function of points, ``(*S, d) -> (*S,)``, ``(*S, 1)`` or ``(*S, C)``; called once for each jet.
         x: Points, shape ``(*S, d)``, floating.
         derivatives: Each a string of coordinates (``"xxy"``) or a multi-index (``(2, 1)``). The empty string is ``f``
             itself.
@@ -57,8 +60,7 @@ def linear_operator(
 ) -> Tensor:
     """Return a linear combination of partial derivatives with rational coefficients.
 
-    It needs at most as many jets as the derivatives by themselves, often fewer: ``{"xxxx": 1, "xxyy": 2, "yyyy": 1}``
-    takes 4 directions instead of the 5 that the space of its derivatives has.
+    It is planned as one: along straight lines it takes at most as many as its derivatives by themselves, often fewer.
 
     Args:
         f, x, coordinates: See `partial_derivatives`.
@@ -89,48 +91,77 @@ def linear_operator(
     return sum(parts[1:], parts[0])
 
 
+class Expansion(NamedTuple):
+    """A jet of several variables that holds all targets.
+
+    Attributes:
+        orders: The order of each variable, see `nde.taylor.lower_sets.grading`.
+        kept: The orders that are carried.
+        degree: The highest order of a derivative.
+        terms: For each target the orders that it reads, and their factors.
+    """
+
+    orders: tuple[int, ...]
+    kept: frozenset[int]
+    degree: int
+    terms: tuple[tuple[tuple[int, float], ...], ...]
+
+
+@functools.lru_cache(maxsize=256)
+def chosen_way(targets: tuple[Target, ...]) -> Plan | Expansion:
+    """Return what carries fewer coefficients: a jet of several variables, or jets along straight lines."""
+    planned = plan(targets)
+    indices = lower_set(index for target in targets for index, _ in target.terms)
+    orders = grading(indices, _HIGHEST) if len(indices) <= _carried(targets, planned) else None
+    if orders is None:
+        return planned
+    terms = tuple(
+        tuple(
+            (order_of(index, orders), float(factor * math.prod(map(math.factorial, index))))
+            for index, factor in target.terms
+        )
+        for target in targets
+    )
+    return Expansion(orders, frozenset(order_of(index, orders) for index in indices), max(map(sum, indices)), terms)
+
+
+def _carried(targets: Sequence[Target], planned: Plan) -> int:
+    """Return how many coefficients the jets of a plan carry, one jet for each order, with its collapsed sums."""
+    total = 0
+    for order in set(planned.orders):
+        members = planned.orders.count(order)
+        sums = sum(target.order == order for target in targets)
+        total += 1 + (order - 1) * members + min(members, sums)
+    return total
+
+
 def evaluate_targets(
-    f: Callable[[Any], Any], x: Tensor, targets: Sequence[Target], planned: Plan | None = None
+    f: Callable[[Any], Any], x: Tensor, targets: Sequence[Target], way: Plan | Expansion | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return ``f(x)`` and the value of each target, all of the shape of ``f(x)``; their plan may be given."""
+    """Return ``f(x)`` and the value of each target, all of the shape of ``f(x)``; the way to them may be given."""
     if not targets:
         return f(x), []
-    if planned is None:
-        planned = plan(tuple(targets))
-    indices = lower_set(index for target in targets for index, _ in target.terms)
-    orders = grading(indices, _HIGHEST) if len(indices) <= _carried(planned) else None
-    if orders is not None:
-        return _evaluate_lower_set(f, x, targets, indices, orders)
+    if way is None:
+        way = chosen_way(tuple(targets))
+    if isinstance(way, Expansion):
+        return _evaluate_expansion(f, x, way)
     totals: list[Any] = [None] * len(targets)
     value: Any = None
-    for order in sorted(set(planned.orders), reverse=True):
-        members = [v for v, highest in enumerate(planned.orders) if highest == order]
-        value = _evaluate_group(f, x, targets, planned, order, members, totals)
+    for order in sorted(set(way.orders), reverse=True):
+        members = [v for v, highest in enumerate(way.orders) if highest == order]
+        value = _evaluate_group(f, x, targets, way, order, members, totals)
     return value, totals
 
 
-def _carried(planned: Plan) -> int:
-    """Return how many coefficients the jets of a plan carry, the primal of each among them."""
-    return planned.cost + len(set(planned.orders))
-
-
-def _evaluate_lower_set(
-    f: Callable[[Any], Any],
-    x: Tensor,
-    targets: Sequence[Target],
-    indices: frozenset[MultiIndex],
-    orders: tuple[int, ...],
-) -> tuple[Tensor, list[Tensor]]:
-    """Compute all derivatives in one jet of several variables."""
-    result = lower_set_jet(f, x, indices, orders)
+def _evaluate_expansion(f: Callable[[Any], Any], x: Tensor, way: Expansion) -> tuple[Tensor, list[Tensor]]:
+    result = lower_set_jet(f, x, way.orders, way.kept, way.degree)
     check_output(result, x)
     totals = []
-    for target in targets:
+    for terms in way.terms:
         total: Any = None
-        for index, factor in target.terms:
-            coefficient = result.coefficient(sum(a * w for a, w in zip(index, orders, strict=True)))
-            scale = float(factor * math.prod(map(math.factorial, index)))
-            term = coefficient if scale == 1.0 else coefficient * scale
+        for order, factor in terms:
+            term = result.coefficient(order)
+            term = term if factor == 1.0 else term * factor
             total = term if total is None else total + term
         totals.append(total)
     return result.primal, totals

@@ -21,7 +21,7 @@ from nde.taylor.operators.expression import (
     Product,
     Sum,
 )
-from nde.taylor.operators.partials import evaluate_targets
+from nde.taylor.operators.partials import Expansion, chosen_way, evaluate_targets
 from nde.taylor.operators.polarisation import Plan, Target, plan
 
 __all__ = ["Unknown", "evaluate_expressions", "expression_plan", "unknowns"]
@@ -105,30 +105,35 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
                 f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last "
                 f"axis, but has the shape {tuple(x.shape)}."
             )
-    targets, planned, evaluators = _compiled(tuple(expressions))
-    value, values = evaluate_targets(f, x, targets, planned)
+    targets, way, evaluators = _compiled(tuple(expressions))
+    value, values = evaluate_targets(f, x, targets, way)
     results = [evaluator(values, value, x) for evaluator in evaluators]
     # an expression of constants only is a number
     return tuple(torch.as_tensor(result, dtype=x.dtype, device=x.device).expand(x.shape[:-1]) for result in results)
 
 
 def expression_plan(*expressions: Expression) -> Plan:
-    """Return the directions and weights by which the expressions are evaluated.
+    """Return the directions and weights of straight lines by which the expressions can be evaluated.
+
+    They are, where a jet of several variables does not carry fewer coefficients.
 
     The plan is made once and kept. Call this before `torch.compile`, which would trace the planner otherwise.
 
     Raises:
         ValueError: There is no derivative in them.
     """
-    planned = _compiled(expressions)[1]
-    if planned is None:
+    targets = _compiled(expressions)[0]
+    if not targets:
         raise ValueError("there is no derivative in these expressions, so that nothing is planned.")
-    return planned
+    return plan(targets)
 
 
-def _compiled(expressions: tuple[Expression, ...]) -> tuple[tuple[Target, ...], Plan | None, tuple[Evaluator, ...]]:
-    """Return targets, plan, and how they are combined; kept on the first expression, because expressions never change.
+def _compiled(
+    expressions: tuple[Expression, ...],
+) -> tuple[tuple[Target, ...], Plan | Expansion | None, tuple[Evaluator, ...]]:
+    """Return targets, the way to them, and how they are combined.
 
+    They are kept on the first expression, because expressions never change.
     What is kept is not traced by `torch.compile`; call `expression_plan` once before compiling.
     """
     if not expressions:
@@ -138,7 +143,7 @@ def _compiled(expressions: tuple[Expression, ...]) -> tuple[tuple[Target, ...], 
         slots: dict[Target, int] = {}
         evaluators = tuple(_build(expression, slots) for expression in expressions)
         targets = tuple(slots)
-        kept[expressions] = (targets, plan(targets) if targets else None, evaluators)
+        kept[expressions] = (targets, chosen_way(targets) if targets else None, evaluators)
     return kept[expressions]
 
 

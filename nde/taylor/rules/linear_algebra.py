@@ -51,7 +51,8 @@ def _solve(frame: Frame, A: Any, B: Any, *, left: bool = True) -> Any:
         return torch.linalg.solve(A.mT, B.mT).mT
     if B.ndim == 1 or (A.ndim - 1 == B.ndim and B.shape == A.shape[:-1]):  # vectors, as torch tells them
         return torch.squeeze(_solve(frame, A, torch.unsqueeze(B, -1)), -1)
-    return Jet(frame, _solved(frame, *_matrices(frame, A, B), torch.linalg.solve))
+    a, b = _matrices(frame, A, B)
+    return Jet(frame, _solved(frame, a, b, torch.linalg.solve))
 
 
 def _solve_triangular(
@@ -66,7 +67,8 @@ def _solve_triangular(
     def solver(a: Any, b: Any) -> Any:
         return torch.linalg.solve_triangular(a, b, upper=upper)
 
-    return Jet(frame, _solved(frame, *_matrices(frame, part, B), solver))
+    a, b = _matrices(frame, part, B)
+    return Jet(frame, _solved(frame, a, b, solver))
 
 
 def _inverse(frame: Frame, A: Any) -> Any:

@@ -92,4 +92,6 @@ def _l1_loss(
     frame: Frame, input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
 ) -> Any:
     distance = torch.abs(input - target)
-    return {"mean": distance.mean, "sum": distance.sum, "none": lambda: distance}[reduction]()
+    if reduction == "none":
+        return distance
+    return distance.sum() if reduction == "sum" else distance.mean()
