@@ -36,4 +36,4 @@ def test_the_blocks_compute_what_the_page_says(names):
     torch.testing.assert_close(names["operator"][:, 0], exact, rtol=1e-4, atol=1e-5)
     assert names["biharmonic"].shape == (100, 1)
     torch.testing.assert_close(names["bessel"].derivative(1), torch.special.i1(names["x"]))
-    torch.testing.assert_close(names["determinant"].derivative(2), torch.tensor(2.0, dtype=torch.float64))
+    torch.testing.assert_close(names["distance"].derivative(2), torch.tensor(8**-0.5, dtype=torch.float64))
