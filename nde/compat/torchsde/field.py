@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nde.compat.torchsde.equation import Equation
-from nde.solvers.field import Check
+from nde.solvers.field import Check, Wrap, as_it_is
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.field import Path, SDEField, diffusion_matrix
 from nde.solvers.structure import State, StateStructure
@@ -75,10 +75,10 @@ class EquationField(SDEField):
     def watch(self, check: Check) -> None:
         """See `VectorField.watch`; tensors that are no targets receive no gradient on purpose."""
 
-    def fresh(self) -> EquationField:
+    def fresh(self, wrap: Wrap = as_it_is) -> EquationField:
         """See `VectorField.fresh`."""
         return EquationField(
-            self.equation,
+            self.equation.wrapped(wrap),
             self.structure,
             self.path,
             self.channels,
