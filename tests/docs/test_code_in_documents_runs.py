@@ -103,6 +103,17 @@ def test_the_blocks_on_penalties_run_one_after_the_other():
     assert all(parameter.grad is not None for parameter in names["field"].parameters())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_blocks_on_profiling_run_one_after_the_other(capsys):
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/profiling.md"):
+        exec(block, names)
+    said = capsys.readouterr().out
+    assert "5 solves in" in said and "(recorded)" in said
+    assert {path.name for path in names["folder"].iterdir()} == {"cost.png", "cost.html", "cost.json", "trace.json"}
+
+
 def test_the_blocks_on_models_run_one_after_the_other(capsys):
     torch.manual_seed(0)
     names = {}

@@ -140,7 +140,7 @@ def test_stochastic_controlled_and_foreign_solves_are_recorded():
     matrix = lambda t, z: torch.tanh(z).unsqueeze(-1).expand(-1, -1, 2)
     with nde.profile.record(field) as cost:
         nde.solve_sde(field, lambda t, y: 0.1 * y, y0, (0.0, 1.0), noise="diagonal")
-        nde.solve_langevin(lambda x: x, torch.zeros(3, 2), torch.zeros(3, 2), (0.0, 1.0), gamma=1.0)
+        nde.solve_langevin(lambda t, x: x, y0, y0, (0.0, 1.0), gamma=1.0, controller=nde.FixedStep(0.1))
         nde.solve_cde(matrix, torch.zeros(3, 4), path)
         odeint_adjoint(field.float(), y0, torch.tensor([0.0, 1.0]))[-1].sum().backward()
         sdeint(SDE(noise_type="diagonal"), y0, torch.tensor([0.0, 1.0]), dt=0.25, method="euler")
