@@ -89,7 +89,7 @@ class Recorder:
         return SolveRecord(
             index=len(self.solves),
             kind=_kind(field),
-            label=self._labels.of(field.function),
+            label=self._labels.of(field.namesake),
             method=str(method.name),
             adjoint=_name_of(adjoint),
             per_sample=rows and problem.layout.samples is not None,

@@ -58,6 +58,11 @@ class VectorField:
         self._kept = Keeper()
 
     @property
+    def namesake(self) -> Any:
+        """The function of the user's that the field is named after."""
+        return self.function
+
+    @property
     def functions(self) -> Any:
         """What of the user's it calls."""
         return self.function

@@ -72,6 +72,11 @@ class EquationField(SDEField):
         """See `VectorField.functions`; what adjoints look for tensors in."""
         return self.targets
 
+    @property
+    def namesake(self) -> Any:
+        """See `VectorField.namesake`."""
+        return self.equation.f or self.equation.f_and_g or self.equation.f_and_g_prod
+
     def watch(self, check: Check) -> None:
         """See `VectorField.watch`; tensors that are no targets receive no gradient on purpose."""
 

@@ -148,6 +148,11 @@ class RowField:
         return self.layout.row
 
     @property
+    def namesake(self) -> Any:
+        """The function of the user's that the field is named after."""
+        return self.function
+
+    @property
     def functions(self) -> Any:
         """What of the user's it calls."""
         return self.function
