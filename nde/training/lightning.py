@@ -24,6 +24,7 @@ class SolverCost(Callback):  # type: ignore[misc, unused-ignore]
     def __init__(self, prefix: str = "solver/") -> None:
         self.prefix = prefix
         self._monitor: SolverMonitor | None = None
+        self._paused = False
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to watch."""
@@ -39,11 +40,12 @@ class SolverCost(Callback):  # type: ignore[misc, unused-ignore]
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Do not watch validation: its solves are no part of training."""
+        self._paused = self._monitor is not None  # not so before the training, when a few batches are tried
         self.on_train_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Go on."""
-        if trainer.training or trainer.state.fn == "fit":
+        if self._paused:
             self.on_train_start(trainer, pl_module)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
