@@ -114,6 +114,15 @@ def test_the_blocks_on_profiling_run_one_after_the_other(capsys):
     assert {path.name for path in names["folder"].iterdir()} == {"cost.png", "cost.html", "cost.json", "trace.json"}
 
 
+def test_the_blocks_on_several_processes_run_one_after_the_other(capsys):
+    torch.manual_seed(0)
+    names = {}
+    for block in blocks("docs/distributed.md"):
+        exec(block, names)
+    assert len(names["history"]) == 8 and names["history"][0]["penalty"] > 0 and names["numbers"]["nfe"] > 0
+    assert names["shares"][1] < 1.1 < names["shares"][0]
+
+
 def test_the_blocks_on_models_run_one_after_the_other(capsys):
     torch.manual_seed(0)
     names = {}
