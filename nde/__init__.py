@@ -67,6 +67,7 @@ __all__ = [
     "controls",
     "method_names",
     "operators",
+    "profile",
     "register_method",
     "regularize",
     "solve_cde",
@@ -78,6 +79,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("operators", "taylor"):  # they stand alone, and are imported where they are used
+    if name in ("operators", "profile", "taylor"):  # they stand alone, and are imported where they are used
         return importlib.import_module(f"nde.{name}")
     raise AttributeError(f"module 'nde' has no attribute {name!r}")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.adjoint.observed import solve_observed, solve_rows_observed
 from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
@@ -137,12 +138,12 @@ def solve_ode(
         raise RuntimeError(NO_VMAP)
     if by_rows:
         row_problem = make_row_problem(field, y0, ts, args, settings, watched, per_sample, forced, jumps, norm, save)
-        return finished(chosen_adjoint.solve_rows(row_problem, dense or step_states), structure, throw)
+        return finished(solve_rows_observed(chosen_adjoint, row_problem, dense or step_states), structure, throw)
     output_times, times = validation.check_times(ts, structure)
     flat = structure.flatten(y0, "y0").clone()  # a copy, so that what the caller does to y0 later changes nothing here
     vector_field = VectorField(field, structure, whole(args))
     problem = Problem(vector_field, structure, flat, output_times, times, *settings, norm=norm, keep_states=step_states)
-    return finished(chosen_adjoint.solve(problem), structure, throw)
+    return finished(solve_observed(chosen_adjoint, problem), structure, throw)
 
 
 def finished(solution: Solution, structure: StateStructure, throw: bool) -> Solution:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
+from nde.adjoint.observed import solve_observed
 from nde.solve import finished
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.problem import Problem
@@ -136,7 +137,7 @@ def solve_langevin(
         snap=snapper(used) if control.adaptive else None,
         keep_states=step_states,
     )
-    return finished(chosen_adjoint.solve(problem), structure, throw)
+    return finished(solve_observed(chosen_adjoint, problem), structure, throw)
 
 
 def _check_state(x0: Any, v0: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.adjoint.observed import solve_observed, solve_rows_observed
 from nde.solve import finished
 from nde.solve_rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller, PIController
@@ -167,7 +168,7 @@ def solve_sde(
         field = RowSDEField(drift, diffusion, layout, args, noise, used, channels)
         snap = row_snapper(used) if control.adaptive else None
         rows = dataclasses.replace(rows, field=field, lands=True, snap=snap)
-        return finished(chosen_adjoint.solve_rows(rows, dense or step_states), structure, throw)
+        return finished(solve_rows_observed(chosen_adjoint, rows, dense or step_states), structure, throw)
     problem = Problem(
         SDEField(drift, diffusion, structure, whole(args), noise, used, channels),
         structure,
@@ -180,7 +181,7 @@ def solve_sde(
         carry0=carry0,
         keep_states=step_states,
     )
-    return finished(chosen_adjoint.solve(problem), structure, throw)
+    return finished(solve_observed(chosen_adjoint, problem), structure, throw)
 
 
 def _check_direction(spans: Sequence[tuple[float, float]], calculus: str) -> None:

@@ -91,6 +91,7 @@ class AugmentedRows:
             problem.jump_ts,
             None if layout.samples is not None else self._norm,
             on_accept=integrate if self.targets else None,
+            watcher=problem.watcher,
         )
         outputs, record = solve_rows(augmented, None, on_tape=False, keep_states=False, dense=False)
         if record.failures:

@@ -181,6 +181,7 @@ class BackwardSolve:
             False,
             self._norm if controller.adaptive else None,
             snap=problem.snap if controller.adaptive else None,
+            watcher=problem.watcher,
         )
         with torch.no_grad():
             outputs, record = make_record(augmented, TimeAxis(times, None), on_tape=False, keep_states=False)

@@ -156,7 +156,9 @@ class LatentODE(SolverLayer):
         self.decoder = decoder
         self.latent_size = latent_size
         self.t0 = float(as_numbers(t0, "t0"))
-        self.log_noise_std = nn.Parameter(std.log(), requires_grad=train_noise)
+        # one entry where it is a number: parameters without an axis cannot be sharded
+        self.log_noise_std = nn.Parameter(std.log().reshape(-1), requires_grad=train_noise)
+        self._noise_shape = std.shape
 
     def forward(
         self,
@@ -203,7 +205,7 @@ class LatentODE(SolverLayer):
             z0 = z0 + initial.stddev * standard_normal(z0, tuple(z0.shape), seed)
         solution, latents = self._solve(z0, wanted, args)
         mean = self.decoder(latents)
-        noise = self.log_noise_std.exp()
+        noise = self.log_noise_std.exp().reshape(self._noise_shape)
         return LatentODEOutput(solution, self.penalty(solution), initial, latents, mean, noise)
 
     def sample(

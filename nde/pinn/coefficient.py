@@ -32,11 +32,12 @@ class Coefficient(nn.Module):
             wanted = "positive and finite" if positive else "finite"
             raise ValueError(f"initial must be {wanted}, but is {initial}.")
         self.positive = positive
-        self.raw = nn.Parameter(torch.tensor(math.log(initial) if positive else float(initial)))
+        # one entry and not none: parameters without an axis cannot be sharded
+        self.raw = nn.Parameter(torch.tensor([math.log(initial) if positive else float(initial)]))
 
     def forward(self, x: Any = None) -> Tensor:
         """Return the number, a tensor without axes; the points are not used."""
-        return self.raw.exp() if self.positive else self.raw
+        return self.raw[0].exp() if self.positive else self.raw[0]
 
     def extra_repr(self) -> str:
         """Return what the module is printed with."""

@@ -14,9 +14,17 @@ from torch import Tensor
 from nde.solvers.structure import State, StateStructure
 from nde.solvers.transforms import share_memory
 
-__all__ = ["Check", "Keeper", "VectorField", "check_unwritten", "checked_value", "versions_of"]
+__all__ = ["Check", "Keeper", "VectorField", "Wrap", "check_unwritten", "checked_value", "as_it_is", "versions_of"]
 
 Check = Callable[[Tensor, Sequence[Tensor], Callable[[], Tensor]], None]
+
+#: what is called in the place of a function of the user's, given it and its role: "field", "diffusion" or "both"
+Wrap = Callable[[Callable[..., Any], str], Callable[..., Any]]
+
+
+def as_it_is(function: Callable[..., Any], role: str) -> Callable[..., Any]:
+    """Return a function as it is: the `Wrap` that changes nothing."""
+    return function
 
 
 class VectorField:
@@ -50,6 +58,11 @@ class VectorField:
         self._kept = Keeper()
 
     @property
+    def namesake(self) -> Any:
+        """The function of the user's that the field is named after."""
+        return self.function
+
+    @property
     def functions(self) -> Any:
         """What of the user's it calls."""
         return self.function
@@ -63,9 +76,13 @@ class VectorField:
         """
         return None
 
-    def fresh(self) -> VectorField:
-        """Return the same field with a count of its own."""
-        return VectorField(self.function, self.structure, self.args)
+    def fresh(self, wrap: Wrap = as_it_is) -> VectorField:
+        """Return the same field with a count of its own.
+
+        Args:
+            wrap: Applied to each of the user's functions.
+        """
+        return VectorField(wrap(self.function, "field"), self.structure, self.args)
 
     def watch(self, check: Check) -> None:
         """Have a check called with the first value, on the tape, what it was given, and how to evaluate once more."""

@@ -18,7 +18,7 @@ from nde.solvers.field import VectorField
 from nde.solvers.implicit_tableau import ImplicitTableau
 from nde.solvers.jacobian import RowsView, row_jacobian
 from nde.solvers.method import Method, Scalar, StepResult
-from nde.solvers.newton import Factors, StageBlock, combine, factorize, solve_block
+from nde.solvers.newton import Effort, Factors, StageBlock, combine, factorize, solve_block
 from nde.solvers.transforms import transforms_active
 
 __all__ = ["ImplicitRungeKutta"]
@@ -61,14 +61,15 @@ class ImplicitRungeKutta(Method):
         Raises:
             RuntimeError: The solve runs under ``torch.func.vmap``.
         """
+        effort = Effort()
         with torch.no_grad():
-            slopes, converged, newton_failed = self._solve(field, _constant(t), _constant(h), y.detach())
+            slopes, converged, newton_failed = self._solve(field, _constant(t), _constant(h), y.detach(), effort)
         if torch.is_grad_enabled() or transforms_active():
             slopes = self._record(field, t, h, y, slopes)
         y1 = combine(y, h, self.tableau.b, slopes)
         if converged is not None:
             y1 = torch.where(converged, y1, torch.nan)
-        return StepResult(y1, None, None, None, slopes, newton_failed)
+        return StepResult(y1, None, None, None, slopes, newton_failed, iterations=effort.iterations)
 
     def interpolate(
         self, field: VectorField, t: Scalar, h: Scalar, y: Tensor, result: StepResult, thetas: Sequence[Scalar]
@@ -81,12 +82,14 @@ class ImplicitRungeKutta(Method):
             outputs.append(combine(y, h, dense_weights(self.tableau.dense.coefficients, theta), result.interior))
         return torch.stack(outputs)
 
-    def _solve(self, field: VectorField, t: Any, h: Any, y: Tensor) -> tuple[list[Tensor], Tensor | None, bool]:
+    def _solve(
+        self, field: VectorField, t: Any, h: Any, y: Tensor, effort: Effort
+    ) -> tuple[list[Tensor], Tensor | None, bool]:
         """Return the slopes, a mask of converged entries (None if all are), and whether it was Newton that failed."""
         view = RowsView(field, y)
         jacobian = row_jacobian(view, t, view.to_rows(y))
         if jacobian is not None:
-            slopes, converged = self._solve_rows(view, jacobian, t, h, y)
+            slopes, converged = self._solve_rows(view, jacobian, t, h, y, effort)
             if bool(converged.all()):
                 return slopes, None, False
             whole = None if view.independent else self._checked_whole(field, slopes, t, h, y)
@@ -100,7 +103,7 @@ class ImplicitRungeKutta(Method):
             jacobian = row_jacobian(view, t, view.to_rows(y))
         if jacobian is None:
             raise RuntimeError("a state that is one row cannot have interacting rows")
-        slopes, converged = self._solve_rows(view, jacobian, t, h, y)
+        slopes, converged = self._solve_rows(view, jacobian, t, h, y, effort)
         if bool(converged.all()):
             return slopes, None, False
         return slopes, converged.expand(y.shape), _finite(view, jacobian, t, y, ~converged)
@@ -118,7 +121,9 @@ class ImplicitRungeKutta(Method):
                 return None if jacobian is None else (whole, jacobian)
         return None
 
-    def _solve_rows(self, view: RowsView, jacobian: Tensor, t: Any, h: Any, y: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _solve_rows(
+        self, view: RowsView, jacobian: Tensor, t: Any, h: Any, y: Tensor, effort: Effort
+    ) -> tuple[list[Tensor], Tensor]:
         eps = _rounding(view.field, y)
         rows = view.to_rows(y)
         slopes: list[Tensor] = []
@@ -126,6 +131,7 @@ class ImplicitRungeKutta(Method):
         known: dict[Any, Factors] = {}
         for first, end in self.tableau.blocks:
             block = self._block(view, t, h, rows, slopes, first, end)
+            block.effort = effort
             if _is_explicit(block):
                 slopes.append(view(block.times[0], block.bases[0]))
                 continue

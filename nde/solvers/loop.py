@@ -83,7 +83,7 @@ def accepted_steps(
         progress: Counts, and how the solve ended, once the iterator is exhausted.
         workspace: Scratch memory for steps that record no gradient, or None.
     """
-    field, method = problem.field, problem.method
+    field, method, watcher = problem.field, problem.method, problem.watcher
     t, end_time = problem.times[0], problem.times[-1]
     direction = 1.0 if end_time > t else -1.0
     y = problem.y0
@@ -132,11 +132,15 @@ def accepted_steps(
             if carry is None:
                 carry = method.start(field, axis.time(t, anchor), y)
                 opening = field.take()
+            if watcher is not None:
+                watcher.begins()
             start, step_size = axis.time(t, anchor), axis.size(t, anchor, t1, end_anchor)
             attempt = result = method.step(field, start, step_size, y, carry, workspace)
             measured = norm.measure(y, result.y1, result.errors, result.stiffness)
             finite = math.isfinite(measured.value)
             accept, next_size = control.decide(abs(h), measured.value)
+            if watcher is not None:
+                watcher.attempted(t, h, measured.value, accept, y, result)
             broke = broke if finite else abs(h)
             broken = not finite or (broken and not (accept and next_size > abs(h)))
             if not accept:

@@ -85,7 +85,7 @@ def march(
     field, method, y, carry = problem.field, problem.method, problem.y0, problem.carry0
     stores_carry = keep_states and not method.carry_is_function_of_state
     reads_all = not problem.lands
-    last = len(problem.times) - 1
+    last, watcher = len(problem.times) - 1, problem.watcher
     for step in steps:
         t, h = step.t, step.h
         if carry is None:
@@ -94,11 +94,15 @@ def march(
             step.y = y
         if stores_carry:
             step.carry = carry
+        if watcher is not None:
+            watcher.begins()
         if tape_memory is not None:
             result = _weighed(lambda: method.step(field, t, h, y, carry), tape_memory)  # noqa: B023  # called here
             tape_memory = None
         else:
             result = method.step(field, t, h, y, carry, workspace)
+        if watcher is not None:
+            watcher.attempted(t, h, math.nan, not result.unsolved, y, result)
         if result.unsolved:
             return False
         if reads_all or (step.end != step.start and step.end != last):

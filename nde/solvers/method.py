@@ -36,6 +36,7 @@ class StepResult:
         unsolved: Whether the equations of an implicit step could not be solved; ``y1`` is then NaN where they were not.
         readings: Errors and stiffness estimate in one piece, in place of ``stiffness``, where a step of many rows in
             scratch memory gives them so; None otherwise.
+        iterations: Newton iterations of an implicit step, all its blocks of stages together.
     """
 
     y1: Tensor
@@ -45,6 +46,7 @@ class StepResult:
     interior: Any
     unsolved: bool = False
     readings: Readings | None = None
+    iterations: int = 0
 
 
 @dataclass(slots=True)

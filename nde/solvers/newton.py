@@ -8,7 +8,7 @@ implicit methods solve blocks of one stage, fully implicit ones a single block.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,10 +16,17 @@ from torch import Tensor
 
 from nde.solvers.jacobian import RowsView, row_jacobian
 
-__all__ = ["Factors", "StageBlock", "factorize", "solve_block"]
+__all__ = ["Effort", "Factors", "StageBlock", "factorize", "solve_block"]
 
 # iterations with the Jacobian of the beginning of the step, with one of each iterate, and with shorter steps
 _SIMPLIFIED, _FULL, _DAMPED, _HALVINGS = 10, 15, 30, 12
+
+
+@dataclass(slots=True)
+class Effort:
+    """Newton iterations of a step so far."""
+
+    iterations: int = 0
 
 
 @dataclass(slots=True)
@@ -32,6 +39,7 @@ class StageBlock:
         h: Step size: a number, or a tensor ``(n, 1)`` of one per row.
         bases: What each stage's argument is without this block's slopes, shape ``(n, m)`` each.
         a: Coefficients within the block.
+        effort: Where the iterations are counted.
     """
 
     view: RowsView
@@ -39,6 +47,7 @@ class StageBlock:
     h: Any
     bases: Sequence[Tensor]
     a: Sequence[Sequence[float]]
+    effort: Effort = field(default_factory=Effort)
 
     def arguments(self, slopes: Sequence[Tensor]) -> list[Tensor]:
         """Return the argument of every stage."""
@@ -164,6 +173,7 @@ class _Search:
         working = ~self.converged
         before: Tensor | None = None
         for iteration in range(_SIMPLIFIED):
+            self.block.effort.iterations += 1
             change = factors.solve(self.block.residual(self.slopes.unbind(0)))
             size = self._size(change)
             done, lost = self._arrived(size, before), ~size.isfinite()
@@ -191,6 +201,7 @@ class _Search:
         length = torch.ones_like(self._scale)
         before: Tensor | None = None
         for _ in range(iterations):
+            self.block.effort.iterations += 1
             jacobians = self.block.jacobians(self.slopes.unbind(0))
             if jacobians is None:  # samples interact after all: the caller takes them together
                 return

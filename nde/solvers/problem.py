@@ -13,6 +13,7 @@ from nde.solvers.field import VectorField
 from nde.solvers.method import Method
 from nde.solvers.norms import CustomNorm, ErrorNorm
 from nde.solvers.structure import StateStructure
+from nde.solvers.watching import StepWatcher
 
 __all__ = ["Problem"]
 
@@ -39,6 +40,7 @@ class Problem:
         carry0: What the first step is given in the place of `Method.start`, on the user's tape; None for that. The
             adjoints that differentiate it are "direct" and "reversible".
         keep_states: Whether the state at the end of every step is an output.
+        watcher: Is told of every attempted step, those of a backward solve included.
     """
 
     field: VectorField
@@ -59,6 +61,7 @@ class Problem:
     snap: Callable[[float, float], float] | None = None
     carry0: Any = None
     keep_states: bool = False
+    watcher: StepWatcher | None = None
 
     def error_norm(self) -> ErrorNorm:
         """Return the norm of error estimates."""

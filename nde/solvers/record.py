@@ -88,6 +88,8 @@ def _run(
         most = None if tape_memory is None else tape_memory // max(len(known), 1)
         if march(problem, known, collector, workspace, keep_states, most):
             return collector.outputs(), Record(known, Progress(accepted=len(known)), collector.carry1)
+        if problem.watcher is not None:
+            problem.watcher.starts_over()
     progress, collector = Progress(), Collector(problem, axis, norm)
     stores_carry = keep_states and not problem.method.carry_is_function_of_state
     steps = [

@@ -131,4 +131,6 @@ def _plain(result: StepResult) -> StepResult:
     elif stiffness is not None:
         stiffness = stiffness.detach()
     errors = None if result.errors is None else result.errors.detach()
-    return StepResult(result.y1.detach(), carry, errors, stiffness, result.interior, result.unsolved)
+    plain = StepResult(result.y1.detach(), carry, errors, stiffness, result.interior, result.unsolved)
+    plain.iterations = result.iterations
+    return plain

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from examples.pinn import natural_gradient
-from nde.pinn.training import load_checkpoint
+from nde.checkpoints import read_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -25,4 +25,4 @@ def test_a_tiny_run_prints_the_error_leaves_plots_and_can_be_resumed(equation, t
     for kind in ("history", "solution", "residual"):
         assert (tmp_path / f"{equation}_{kind}.png").read_bytes().startswith(b"\x89PNG")
     assert natural_gradient.main([*arguments, "--steps", "5", "--resume"]) == 0
-    assert load_checkpoint(tmp_path / f"{equation}.pt")["iteration"] == 5
+    assert read_checkpoint(tmp_path / f"{equation}.pt")["iteration"] == 5

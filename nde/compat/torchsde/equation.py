@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nde.compat.torchsde.settings import NOISE_TYPES
+from nde.solvers.field import Wrap, as_it_is
 
 __all__ = ["Equation", "read_equation", "with_divergence"]
 
@@ -25,6 +26,9 @@ _RENAMED = {
     "f_and_g_prod": "drift_and_diffusion_prod",
 }
 _SMALLEST_DIVISOR = 1e-7
+
+# what a call of each function evaluates: see `nde.solvers.field.Wrap`
+_ROLES = {"f": "field", "g": "diffusion", "g_prod": "diffusion", "f_and_g": "both", "f_and_g_prod": "both"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,13 @@ class Equation:
     g_prod: Function | None = None
     f_and_g: Function | None = None
     f_and_g_prod: Function | None = None
+
+    def wrapped(self, wrap: Wrap) -> Equation:
+        """Return the equation with each function that is stepped wrapped; see `VectorField.fresh`."""
+        if wrap is as_it_is:
+            return self
+        given = {name: getattr(self, name) for name in _ROLES}
+        return replace(self, **{name: wrap(given[name], _ROLES[name]) for name in given if given[name] is not None})
 
 
 def read_equation(sde: Any, names: Mapping[str, str] | None) -> Equation:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nde.compat.torchsde.equation import Equation
-from nde.solvers.field import Check
+from nde.solvers.field import Check, Wrap, as_it_is
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.field import Path, SDEField, diffusion_matrix
 from nde.solvers.structure import State, StateStructure
@@ -72,13 +72,18 @@ class EquationField(SDEField):
         """See `VectorField.functions`; what adjoints look for tensors in."""
         return self.targets
 
+    @property
+    def namesake(self) -> Any:
+        """See `VectorField.namesake`."""
+        return self.equation.f or self.equation.f_and_g or self.equation.f_and_g_prod
+
     def watch(self, check: Check) -> None:
         """See `VectorField.watch`; tensors that are no targets receive no gradient on purpose."""
 
-    def fresh(self) -> EquationField:
+    def fresh(self, wrap: Wrap = as_it_is) -> EquationField:
         """See `VectorField.fresh`."""
         return EquationField(
-            self.equation,
+            self.equation.wrapped(wrap),
             self.structure,
             self.path,
             self.channels,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nde.adjoint import Adjoint
+from nde.adjoint.observed import solve_observed
 from nde.compat.errors import translated
 from nde.compat.torchsde.brownian_path import MotionPath
 from nde.compat.torchsde.checks import Contract
@@ -112,7 +113,7 @@ def integrate(
         snap=snapper(path) if settings.adaptive else None,
         carry0=carry0,
     )
-    solution = adjoint.solve(problem)
+    solution = solve_observed(adjoint, problem)
     if solution.failure is not None:
         error = SolverError(solution.failure.message(solution.status), solution, solution.status, solution.failure)
         raise translated(error)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from nde.checkpoints import read_checkpoint, write_checkpoint
 from nde.pinn.optim import LBFGS, NaturalGradient
 from nde.pinn.problem import Problem
-from nde.pinn.training.checkpoint import load_checkpoint, save_checkpoint
 from nde.pinn.training.history import History, Writer, tensorboard_writer
 from nde.pinn.training.interrupt import Interrupts
 from nde.pinn.training.reference import Reference
@@ -197,7 +197,7 @@ class Trainer:
         path = self.checkpoint if path is None else path
         if path is None:
             raise ValueError("there is no file to save to. Give save(path), or checkpoint= to the trainer.")
-        save_checkpoint(
+        write_checkpoint(
             path,
             {
                 "iteration": self.iteration,
@@ -225,7 +225,7 @@ class Trainer:
         path = self.checkpoint if path is None else path
         if path is None:
             raise ValueError("there is no file to resume from. Give resume(path), or checkpoint= to the trainer.")
-        state = load_checkpoint(path)
+        state = read_checkpoint(path)
         for name, own in (("scheduler", self.scheduler), ("weighting", self.weighting)):
             if (state[name] is None) != (own is None):
                 has, lacks = ("the checkpoint", "this trainer") if own is None else ("this trainer", "the checkpoint")

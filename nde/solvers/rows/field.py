@@ -14,7 +14,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
+from nde.solvers.field import Check, Keeper, VectorField, Wrap, as_it_is, check_unwritten, checked_value, versions_of
 from nde.solvers.structure import State, StateStructure
 
 __all__ = ["Counted", "Counter", "PerSample", "RowField", "RowLayout", "whole"]
@@ -148,6 +148,11 @@ class RowField:
         return self.layout.row
 
     @property
+    def namesake(self) -> Any:
+        """The function of the user's that the field is named after."""
+        return self.function
+
+    @property
     def functions(self) -> Any:
         """What of the user's it calls."""
         return self.function
@@ -160,9 +165,13 @@ class RowField:
         """Return the field of all samples, counted elsewhere."""
         return self._again(None, counter)
 
+    def fresh(self, wrap: Wrap = as_it_is) -> RowField:
+        """Return the field of all samples with a count of its own; see `VectorField.fresh`."""
+        return self._again(None, Counter(), wrap)
+
     def off_tape(self) -> RowField:
         """Return the field of all samples, of which autograd records nothing."""
-        return self._again(None, self.counter, torch.no_grad())
+        return self._again(None, self.counter, _without_tape)
 
     def sources(self, method: Any, t: Tensor, h: Tensor, y: Tensor, carry: Any) -> Sequence[str | None]:
         """Return what of the user's was not finite in failed steps of these rows; see `VectorField.source`."""
@@ -178,9 +187,8 @@ class RowField:
         field.counter = self.counter
         return field
 
-    def _again(self, rows: Rows | None, counter: Counter, wrap: Callable[[Any], Any] | None = None) -> RowField:
-        function = self.function if wrap is None else wrap(self.function)
-        return RowField(function, self.layout, self.all_args, rows, counter)
+    def _again(self, rows: Rows | None, counter: Counter, wrap: Wrap = as_it_is) -> RowField:
+        return RowField(wrap(self.function, "field"), self.layout, self.all_args, rows, counter)
 
     def arguments(self, t: Tensor, y: Tensor) -> tuple[Tensor, State]:
         """Return a time and a state as the user's functions see them.
@@ -252,6 +260,11 @@ class RowField:
             if value.shape == expected:
                 return value.reshape(rows, -1)
         return self.layout.to_rows(value, name, rows)
+
+
+def _without_tape(function: Callable[..., Any], role: str) -> Callable[..., Any]:
+    recorded: Callable[..., Any] = torch.no_grad()(function)
+    return recorded
 
 
 class Counted(VectorField):

@@ -158,12 +158,17 @@ class _RowSolve:
         t, h = times_of(facts, self.shift, self.ts_shift, self.device)
         if self.carry is None:
             self.carry = stepper.start(self.field, t, y)
+        watcher = self.problem.watcher
+        if watcher is not None:
+            watcher.begins()
         result = stepper.step(self.field, t, h, y, self.carry, self.workspace)
         off_tape = self.workspace is not None
         measure = self.norm.measure(result, y)
         value = self.norm.judge(measure, result.y1)
         self.iterations += 1
         accept, size = self.control.decide(move.length, value)
+        if watcher is not None:
+            watcher.rows_attempted(clock.rows, clock.t, move.h, value, accept, result)
         some_accepted, unsolved = numpy.count_nonzero(accept) > 0, result.unsolved
         broken = None if math.isfinite(value.max()) else ~numpy.isfinite(value)
         if broken is not None:

@@ -18,6 +18,7 @@ from nde.solvers.norms import Quotient
 from nde.solvers.rows.field import Counter, RowField, RowLayout
 from nde.solvers.rows.landings import Gap, Landings, gaps, row_landings, table_of
 from nde.solvers.rows.saving import Saver
+from nde.solvers.watching import StepWatcher
 
 __all__ = ["PickedRows", "RowProblem", "RowStepper", "as_column", "joined_rows", "put_rows", "spread_rows", "take_rows"]
 
@@ -42,6 +43,7 @@ class RowProblem:
         snap: Moves the ends of steps, ``(t, t1) -> t1``, where some times are cheaper than others; None to leave them.
         on_accept: Called with the field of some rows, the steps of them that were accepted, their states at the
             beginnings and what the method returned; None for nothing.
+        watcher: See `nde.solvers.problem.Problem`.
     """
 
     field: RowField
@@ -65,6 +67,7 @@ class RowProblem:
     lands: bool = False
     snap: Callable[[numpy.ndarray, numpy.ndarray], numpy.ndarray] | None = None
     on_accept: Callable[[RowField, Any, Tensor, StepResult], None] | None = None
+    watcher: StepWatcher | None = None
 
     @property
     def layout(self) -> RowLayout:
@@ -155,7 +158,9 @@ class RowStepper:
         elif stiffness is not None:
             stiffness = stiffness.reshape(1)
         errors = None if result.errors is None else result.errors.unsqueeze(1)
-        return StepResult(result.y1.unsqueeze(0), result.carry, errors, stiffness, result, result.unsolved)
+        rows = StepResult(result.y1.unsqueeze(0), result.carry, errors, stiffness, result, result.unsolved)
+        rows.iterations = result.iterations
+        return rows
 
     def interpolate(
         self, field: RowField, t: Tensor, h: Tensor, y: Tensor, result: StepResult, theta: Tensor

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nde.solvers.brownian.chen import BrownianIncrement
-from nde.solvers.field import Check, Keeper, VectorField, check_unwritten, checked_value, versions_of
+from nde.solvers.field import Check, Keeper, VectorField, Wrap, as_it_is, check_unwritten, checked_value, versions_of
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.sums import matrix_product
 from nde.solvers.structure import StateStructure
@@ -89,11 +89,10 @@ class SDEField(VectorField):
         """See `VectorField.source`."""
         return find_sources(self.fresh(), None, method, t, h, y, carry)[0]
 
-    def fresh(self) -> SDEField:
+    def fresh(self, wrap: Wrap = as_it_is) -> SDEField:
         """See `VectorField.fresh`."""
-        return SDEField(
-            self.function, self.diffusion_function, self.structure, self.args, self.noise, self.path, self.channels
-        )
+        drift, diffusion = wrap(self.function, "field"), wrap(self.diffusion_function, "diffusion")
+        return SDEField(drift, diffusion, self.structure, self.args, self.noise, self.path, self.channels)
 
     def diffusion(self, t: Scalar, y: Tensor) -> Tensor:
         """Evaluate the diffusion.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nde.solvers.field import checked_value
+from nde.solvers.field import Wrap, as_it_is, checked_value
 from nde.solvers.sde.field import Path, Scalar, SDEField
 from nde.solvers.structure import StateStructure
 from nde.solvers.transforms import may_move
@@ -75,9 +75,9 @@ class LangevinField(SDEField):
         """See `VectorField.functions`; the constants are among what gradients are wanted for."""
         return self.function, self.gamma, self.u
 
-    def fresh(self) -> LangevinField:
+    def fresh(self, wrap: Wrap = as_it_is) -> LangevinField:
         """See `VectorField.fresh`."""
-        return LangevinField(self.function, self.structure, self.args, self.path, self.gamma, self.u)
+        return LangevinField(wrap(self.function, "field"), self.structure, self.args, self.path, self.gamma, self.u)
 
     def __call__(self, t: Scalar, y: Tensor) -> Tensor:
         """See `VectorField.__call__`."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nde.solvers.brownian import RowWalk
 from nde.solvers.brownian.chen import BrownianIncrement
-from nde.solvers.field import VectorField, check_unwritten, checked_value, versions_of
+from nde.solvers.field import VectorField, Wrap, as_it_is, check_unwritten, checked_value, versions_of
 from nde.solvers.rows.field import Counted, Counter, RowField, RowLayout, Rows
 from nde.solvers.sde.blame import find_sources
 from nde.solvers.sde.field import Path, SDEField, converted, diffusion_matrix, product
@@ -87,8 +87,8 @@ class RowSDEField(RowField):
         """See `RowField.flat`."""
         return _FlatSDEField(self)
 
-    def _again(self, rows: Rows | None, counter: Counter, wrap: Callable[[Any], Any] | None = None) -> RowSDEField:
-        drift, diffusion = self.functions if wrap is None else map(wrap, self.functions)
+    def _again(self, rows: Rows | None, counter: Counter, wrap: Wrap = as_it_is) -> RowSDEField:
+        drift, diffusion = wrap(self.function, "field"), wrap(self.diffusion_function, "diffusion")
         return RowSDEField(
             drift, diffusion, self.layout, self.all_args, self.noise, self.path, self.channels, rows, counter
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -20,18 +21,22 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be read, or belongs to another training."""
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
     """Write a state; tensors, numbers, texts and containers of them."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: torch.save({"format": _FORMAT, **state}, file))
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return a state that `write_checkpoint` wrote, on the CPU.
 
     Raises:
+        FileNotFoundError: There is no such file.
         CheckpointError: The file cannot be read, holds more than data, or is none of ours.
     """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, KeyError, ValueError) as error:

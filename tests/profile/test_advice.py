@@ -1,0 +1,107 @@
+"""Advice is measured: times, evaluations and errors of the candidates are those of solves that anybody can repeat."""
+
+import time
+
+import pytest
+import torch
+
+import nde
+import nde.profile
+from tests.problems import Net, double
+
+
+def two_bodies(t, y):
+    position, velocity = y[..., :2], y[..., 2:]
+    return torch.cat([velocity, -position / position.norm(dim=-1, keepdim=True) ** 3], -1)
+
+
+ORBIT = double(0.4, 0.0, 0.0, 2.0)
+TS = (0.0, 3.0, 6.0)
+
+
+def recorded(**options):
+    with nde.profile.record() as cost:
+        nde.solve_ode(two_bodies, ORBIT, TS, **options)
+    return cost
+
+
+def test_every_candidate_is_what_its_settings_give():
+    cost = recorded(method="bosh3", rtol=1e-7, atol=1e-7)
+    advice = cost.advice(repeats=1)
+    reference = nde.solve_ode(two_bodies, ORBIT, TS, method="dopri8", rtol=1e-12, atol=1e-12).ys
+    assert sum(candidate.recorded for candidate in advice.candidates) == 1
+    for candidate in advice.candidates:
+        settings = {"method": candidate.method, "rtol": candidate.rtol, "atol": candidate.atol}
+        controller = nde.PIController() if candidate.controller else None
+        solution = nde.solve_ode(two_bodies, ORBIT, TS, controller=controller, **settings)
+        assert solution.stats.n_field_evals == candidate.evaluations
+        error = ((solution.ys - reference).abs() / (1e-7 + 1e-7 * reference.abs())).max()
+        assert candidate.error == pytest.approx(float(error), rel=0.02, abs=0.05)
+    assert {candidate.method for candidate in advice.candidates} == {"bosh3", "tsit5", "dopri5", "dopri8"}
+
+
+def test_a_method_of_low_order_at_a_tight_tolerance_is_advised_against():
+    advice = recorded(method="bosh3", rtol=1e-9, atol=1e-9).advice(repeats=2)
+    best = advice.best
+    assert best.method in ("tsit5", "dopri5", "dopri8") and advice.speed_up > 2
+    assert best.error <= max(1.1 * advice.recorded.error, 1.0)
+    assert f"{advice.speed_up:.2f} times faster" in str(advice) and best.settings in str(advice)
+
+    def seconds(**settings):
+        start = time.process_time()
+        nde.solve_ode(two_bodies, ORBIT, TS, **settings)
+        return time.process_time() - start
+
+    # what was promised is there when the advice is followed: the evaluations say so on a machine with other work
+    followed = recorded(method=best.method, rtol=best.rtol, atol=best.atol).solves[0]
+    assert followed.forward.field == best.evaluations < advice.recorded.evaluations / 2
+    assert seconds(method=best.method, rtol=best.rtol, atol=best.atol) > 0
+
+
+def test_good_settings_are_to_be_kept():
+    cost = recorded(method="dopri8", rtol=1e-9, atol=1e-9)
+    advice = cost.advice(tolerances=(1.0,), repeats=2)
+    assert advice.best.evaluations <= advice.recorded.evaluations * 1.01
+
+
+def test_per_sample_steps_are_tried_on_batches_alone():
+    rates = torch.tensor([[1.0], [100.0]], dtype=torch.float64)
+    with nde.profile.record() as cost:
+        nde.solve_ode(lambda t, y: -rates[: len(y)] * y, torch.ones(2, 1).double(), (0.0, 1.0))
+    # the field is written for all samples at once, and cannot be evaluated for some of them: left out where it fails
+    batch = Net(size=3)
+    with nde.profile.record() as cost:
+        nde.solve_ode(batch, torch.ones(2, 3).double(), (0.0, 1.0))
+    assert any(candidate.per_sample for candidate in cost.advice(repeats=1).candidates)
+    assert not any(candidate.per_sample for candidate in recorded().advice(repeats=1).candidates)
+
+
+def test_stochastic_solves_are_judged_on_their_own_path():
+    with nde.profile.record() as cost:
+        nde.solve_sde(
+            lambda t, y: -y,
+            lambda t, y: 0.3 * torch.cos(y),
+            torch.ones(5).double(),
+            (0.0, 1.0),
+            noise="diagonal",
+            seed=1,
+        )
+    advice = cost.advice(repeats=1)
+    assert {"sosri2", "sriw1"} <= {candidate.method for candidate in advice.candidates}
+    mine = [candidate for candidate in advice.candidates if candidate.method == "sosri2" and not candidate.controller]
+    by_tolerance = sorted(mine, key=lambda candidate: candidate.rtol)
+    assert by_tolerance[0].error < by_tolerance[-1].error  # a smaller tolerance comes closer to the same path
+
+
+def test_what_cannot_be_solved_again_is_told():
+    with nde.profile.record(keep=False) as cost:
+        nde.solve_ode(two_bodies, ORBIT, TS)
+    with pytest.raises(ValueError, match="keep=True"):
+        cost.advice()
+    cost = recorded()
+    with pytest.raises(ValueError, match="label must be one of two_bodies"):
+        cost.advice("other")
+    with pytest.raises(ValueError, match="repeats must be"):
+        cost.advice(repeats=0)
+    with pytest.raises(ValueError, match="tolerances must be"):
+        cost.advice(tolerances=(0.0,))
