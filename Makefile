@@ -79,6 +79,7 @@ experiments: $(STAMP) ## Compare penalties in training and write the page of the
 
 experiments-operators: $(STAMP) ## Compare neural operators and write the page of the documentation about it
 	OMP_NUM_THREADS=1 $(RUN) -m examples.operators.compare all $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m examples.operators.rollout --seeds 2
 	OMP_NUM_THREADS=1 $(RUN) -m examples.operators.compare report $(ARGS)
 
 docs: $(STAMP) ## Build the documentation into site/

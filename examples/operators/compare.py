@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Run(name, model, seed, settings, options.output)
         for name in names
         for seed in range(options.seeds)
-        for model in MODELS
+        for model, kind in MODELS.items()
+        if seed < kind.seeds
     ]
     if options.problem == REPORT:
         return _report(runs)
@@ -71,7 +72,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
         mine = [one for one in results if one["model"] == model]
         if not mine:
             continue
-        cells = [model, f"{mine[0]['parameters']:,}"]
+        name = model if len(mine) == len(base) or not base else f"{model} ({len(mine)} of {len(base)} seeds)"
+        cells = [name, f"{mine[0]['parameters']:,}"]
         for factor in factors:
             errors = [one["test"][factor] for one in mine]
             spread = f" ± {statistics.stdev(errors):.4f}" if len(errors) > 1 else ""
@@ -109,6 +111,7 @@ def _run_all(runs: Sequence[Run], workers: int) -> list[dict[str, Any]]:
 
 def _report(runs: Sequence[Run]) -> int:
     from examples.operators.report import write_report  # matplotlib takes its time
+    from examples.operators.rollout import finished_roll_outs
 
     found = {task: result for task in runs if (result := task.result()) is not None}
     if not found:
@@ -117,7 +120,7 @@ def _report(runs: Sequence[Run]) -> int:
     missing = sorted({task.problem for task in runs} - {task.problem for task in found})
     if missing:
         print(f"There are no results of {', '.join(missing)} yet; they are left out.", file=sys.stderr)
-    write_report(found, PAGE, IMAGES)
+    write_report(found, finished_roll_outs(runs[0].output), PAGE, IMAGES)
     print(f"Wrote {PAGE} and its pictures in {IMAGES}.")
     return 0
 

@@ -24,6 +24,7 @@ from nde.data import (
     resample_periodic,
 )
 from nde.operators import UniformGrid
+from nde.operators.local_integral import Boundary
 
 __all__ = ["CELLS", "PROBLEMS", "OperatorProblem", "Samples"]
 
@@ -53,6 +54,7 @@ class OperatorProblem:
         about: What is mapped to what.
         load: From the number of samples for training and for the test, and a folder for the data, to the samples.
         periodic: Whether the box is.
+        boundary: How local kernels see what is beyond walls: nothing, or, where no flux passes them, the mirror image.
     """
 
     name: str
@@ -60,11 +62,12 @@ class OperatorProblem:
     about: str
     load: Callable[[int, int, Path], Samples]
     periodic: bool = False
+    boundary: Boundary = "zero"
 
     @property
     def grid(self) -> UniformGrid:
-        """The grid of the fields, at every resolution."""
-        return UniformGrid(periodic=self.periodic)
+        """The grid of the fields, at every resolution: values are means over cells, on a torus those at vertices."""
+        return UniformGrid(periodic=self.periodic, centering="vertices" if self.periodic else "cells")
 
 
 def _darcy(train: int, test: int, folder: Path) -> Samples:
@@ -124,8 +127,8 @@ def _navier_stokes(train: int, test: int, folder: Path) -> Samples:
     trajectories = -(-train // problem.frames) + -(-test // problem.frames)
     data = generate(problem, trajectories, folder=folder / "navier-stokes")
     fields = 0.7 * _tensor(data["vorticity"])
-    coarse = _tensor(resample_periodic(fields.numpy(), CELLS, axes=2))
-    return _split({1: _pairs(coarse), 2: _pairs(fields)}, -(-train // problem.frames) * problem.frames)
+    parts = {factor: _pairs(_tensor(resample_periodic(fields.numpy(), factor * CELLS, axes=2))) for factor in (1, 2, 4)}
+    return _split(parts, -(-train // problem.frames) * problem.frames)
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> Tensor:
@@ -162,7 +165,7 @@ PROBLEMS: dict[str, OperatorProblem] = {
         OperatorProblem(
             "condiff-high",
             "ConDiff, variance 2",
-            "likewise, with contrasts of thousands",
+            "the logarithm of the coefficient, with contrasts of thousands, and a source of noise to the solution",
             _condiff(2.0),
         ),
         OperatorProblem(
@@ -170,12 +173,14 @@ PROBLEMS: dict[str, OperatorProblem] = {
             "Diffusion-reaction from noise",
             "both concentrations, which began as noise, to those a quarter later",
             _reaction(DiffusionReaction(points=2 * CELLS, final_time=1.0, frames=4), (1,)),
+            boundary="reflect",
         ),
         OperatorProblem(
             "reaction-smooth",
             "Diffusion-reaction from a smooth field",
-            "likewise, from a field that 64 cells resolve",
+            "both concentrations, which began as a field that 64 cells resolve, to those a quarter later",
             _reaction(DiffusionReaction(points=4 * CELLS, final_time=1.0, frames=4, initial=_SMOOTH), (1, 2, 4)),
+            boundary="reflect",
         ),
         OperatorProblem(
             "shallow-water",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from examples.operators.problems import PROBLEMS, OperatorProblem, Samples
 from nde.operators import FNO, LocalNO, NeuralOperator
 from nde.operators.train import RelativeL2, Supervised, Trainer
 
-__all__ = ["MODELS", "Run", "Settings", "build", "load_trained", "run"]
+__all__ = ["MODELS", "Model", "Run", "Settings", "build", "load_trained", "run"]
 
 DEPTH, RATE, BATCH = 4, 2e-3, 10
 
@@ -45,13 +46,35 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class _Model:
+class Model:
+    """A model that is compared.
+
+    Attributes:
+        build: From channels of inputs and outputs, the problem and the settings to the untrained model.
+        epochs: Of its training, in multiples of the settings'.
+        seeds: Its runs at most.
+    """
+
     build: Callable[[int, int, OperatorProblem, Settings], NeuralOperator]
-    epochs: int  # in multiples of the settings'
+    epochs: int = 1
+    seeds: int = sys.maxsize
 
 
-def _local(inputs: int, outputs: int, problem: OperatorProblem, settings: Settings) -> NeuralOperator:
-    return LocalNO(inputs, outputs, width=settings.width, modes=settings.modes, depth=DEPTH, grid=problem.grid)
+def _local(inputs: int, outputs: int, problem: OperatorProblem, settings: Settings, **kernels: Any) -> NeuralOperator:
+    return LocalNO(
+        inputs,
+        outputs,
+        width=settings.width,
+        modes=settings.modes,
+        depth=DEPTH,
+        grid=problem.grid,
+        boundary=problem.boundary,
+        **kernels,
+    )
+
+
+def _regularised(*where: Any) -> NeuralOperator:
+    return _local(*where, radii=(1 / 16,), regularized=(1 / 16,))
 
 
 def _fno(inputs: int, outputs: int, problem: OperatorProblem, settings: Settings) -> NeuralOperator:
@@ -69,7 +92,12 @@ def _size(model: torch.nn.Module) -> int:
 
 
 # LocalNO takes about three times as long for an epoch: the second FNO is trained for as long
-MODELS = {"FNO": _Model(_fno, 1), "FNO, three times the epochs": _Model(_fno, 3), "LocalNO": _Model(_local, 1)}
+MODELS = {
+    "FNO": Model(_fno),
+    "FNO, three times the epochs": Model(_fno, epochs=3),
+    "LocalNO": Model(_local),
+    "LocalNO, regularised differential": Model(_regularised, seeds=1),
+}
 
 
 @dataclass(frozen=True)

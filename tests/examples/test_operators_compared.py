@@ -10,12 +10,22 @@ from examples.operators import compare, runs
 from examples.operators.problems import CELLS, PROBLEMS
 from examples.operators.runs import MODELS, Run, Settings, build, load, run
 from nde.data import coarsen
+from nde.operators import LocalIntegral
 
 TINY = ["--samples", "8", "--test-samples", "4", "--epochs", "1", "--seeds", "2", "--width", "4", "--modes", "2"]
 
 
 def tiny(folder: Path, problem: str = "condiff-low", model: str = "FNO", epochs: int = 2) -> Run:
     return Run(problem, model, 0, Settings(8, 4, epochs, 4, 2), folder)
+
+
+@pytest.mark.parametrize("name", ["reaction-smooth", "shallow-water"])
+def test_local_kernels_continue_fields_beyond_walls_as_the_problem_says(name):
+    # no flux passes the walls of the one, and water leaves through those of the other
+    for kind in ("LocalNO", "LocalNO, regularised differential"):
+        model = MODELS[kind].build(1, 1, PROBLEMS[name], Settings(8, 4, 1, 4, 2))
+        boundaries = {layer.boundary for layer in model.modules() if isinstance(layer, LocalIntegral)}
+        assert boundaries == {"reflect" if name == "reaction-smooth" else "zero"}
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -31,7 +41,7 @@ def test_problems_have_values_about_one_and_the_same_functions_at_all_resolution
             if not problem.periodic:  # fields are means over cells
                 means = torch.from_numpy(coarsen(fine.numpy(), factor))
                 torch.testing.assert_close(means, coarse, rtol=1e-4, atol=1e-4)
-            elif factor == 2:  # the waves that both can hold
+            else:  # the waves that both can hold
                 waves = [
                     torch.fft.rfft2(field, norm="forward")[..., : CELLS // 2, : CELLS // 2] for field in (coarse, fine)
                 ]
@@ -49,6 +59,15 @@ def test_fno_has_as_many_parameters_and_no_channel_too_many(tmp_path):
     samples = load(PROBLEMS[task.problem], task.settings, tmp_path)
     sizes = {name: runs._size(build(Run(task.problem, name, 0, task.settings, tmp_path), samples)) for name in MODELS}
     assert sizes["LocalNO"] <= sizes["FNO"] == sizes["FNO, three times the epochs"] < 1.6 * sizes["LocalNO"]
+    assert 0.6 * sizes["LocalNO"] < sizes["LocalNO, regularised differential"] <= sizes["LocalNO"]
+
+
+def test_all_models_of_a_problem_have_its_grid_at_every_resolution(tmp_path):
+    # values at i / N on a torus, means over cells elsewhere: coordinates must say so, or they move with the resolution
+    for problem, first in (("navier-stokes", 0.0), ("condiff-low", 0.5 / CELLS)):
+        for kind in MODELS.values():
+            model = kind.build(1, 1, PROBLEMS[problem], Settings(8, 4, 1, 4, 2))
+            assert float(model.grid.positions((CELLS, CELLS))[0, 0, 0]) == pytest.approx(first)
 
 
 def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
@@ -84,16 +103,22 @@ def test_the_command_prints_a_table_and_the_page_holds_it(tmp_path, capsys, monk
     assert compare.main(["condiff-low", *TINY, *output, "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     found = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("*seed*.json")]
-    assert len(found) == 6
-    for model in MODELS:
+    assert len(found) == 7
+    for model, kind in MODELS.items():
         errors = [one["test"]["1"] for one in found if one["model"] == model]
-        assert f"{sum(errors) / 2:.4f}" in printed
+        assert len(errors) == min(2, kind.seeds) and f"{sum(errors) / len(errors):.4f}" in printed
+    assert "LocalNO, regularised differential (1 of 2 seeds)" in printed
     assert compare.main(["report", *TINY, *output]) == 0
     said = capsys.readouterr()
     assert "no results of condiff-high, darcy" in said.err and "Wrote" in said.out
     page = (tmp_path / "docs" / "page.md").read_text()
     rows = [line for line in printed.splitlines() if line.startswith("|")]
-    assert all(row in page for row in rows) and "8 inputs" in page
+    assert all(row in page for row in rows) and "8 inputs" in page and "neural ODE" not in page
+    local, other = (
+        {one["seed"]: one["test"]["1"] for one in found if one["model"] == name} for name in ("LocalNO", "FNO")
+    )
+    quotients = sorted(local[seed] / other[seed] for seed in other)
+    assert f"| {quotients[0]:.2f} to {quotients[1]:.2f} | {'yes' if quotients[1] <= 0.75 else 'no'} |" in page
     for name in ("operators-ratios.png", "operators-condiff-low.png"):
         assert f"images/{name}" in page
         assert (tmp_path / "docs" / "images" / name).stat().st_size > 5_000
