@@ -1,43 +1,49 @@
-"""Neural differential equations for PyTorch, with the solver's costs in the open."""
+"""Neural differential equations for PyTorch, with the solver's costs in the open.
+
+Names are imported when they are first used, so that a part of the package costs no more than itself.
+"""
+
+from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nde import controls, regularize
-from nde.models import (
-    ContinuousFlow,
-    ContinuousFlowOutput,
-    LatentODE,
-    LatentODEOutput,
-    LatentSDE,
-    LatentSDEOutput,
-    NeuralCDE,
-    NeuralCDEOutput,
-    NeuralODE,
-    NeuralODEOutput,
-    NeuralSDE,
-    NeuralSDEOutput,
-)
-from nde.solve import solve_ode
-from nde.solve_cde import solve_cde
-from nde.solve_langevin import solve_langevin
-from nde.solve_sde import solve_sde
-from nde.solvers import (
-    Event,
-    FixedStep,
-    IController,
-    Method,
-    PerSample,
-    PIController,
-    PIDController,
-    Solution,
-    SolverError,
-    Status,
-    StepTo,
-    method_names,
-    register_method,
-)
-from nde.solvers.brownian import BrownianPath
+if TYPE_CHECKING:
+    from nde import controls, regularize
+    from nde.doors.cde import solve_cde
+    from nde.doors.langevin import solve_langevin
+    from nde.doors.ode import solve_ode
+    from nde.doors.sde import solve_sde
+    from nde.models import (
+        ContinuousFlow,
+        ContinuousFlowOutput,
+        LatentODE,
+        LatentODEOutput,
+        LatentSDE,
+        LatentSDEOutput,
+        NeuralCDE,
+        NeuralCDEOutput,
+        NeuralODE,
+        NeuralODEOutput,
+        NeuralSDE,
+        NeuralSDEOutput,
+    )
+    from nde.solvers import (
+        Event,
+        FixedStep,
+        IController,
+        Method,
+        PerSample,
+        PIController,
+        PIDController,
+        Solution,
+        SolverError,
+        Status,
+        StepTo,
+        method_names,
+        register_method,
+    )
+    from nde.solvers.brownian import BrownianPath
 
 __all__ = [
     "BrownianPath",
@@ -77,8 +83,71 @@ __all__ = [
     "taylor",
 ]
 
+_HOMES = {
+    "nde.models": (
+        "ContinuousFlow",
+        "ContinuousFlowOutput",
+        "LatentODE",
+        "LatentODEOutput",
+        "LatentSDE",
+        "LatentSDEOutput",
+        "NeuralCDE",
+        "NeuralCDEOutput",
+        "NeuralODE",
+        "NeuralODEOutput",
+        "NeuralSDE",
+        "NeuralSDEOutput",
+    ),
+    "nde.doors.ode": ("solve_ode",),
+    "nde.doors.cde": ("solve_cde",),
+    "nde.doors.langevin": ("solve_langevin",),
+    "nde.doors.sde": ("solve_sde",),
+    "nde.solvers": (
+        "Event",
+        "FixedStep",
+        "IController",
+        "Method",
+        "PIController",
+        "PIDController",
+        "PerSample",
+        "Solution",
+        "SolverError",
+        "Status",
+        "StepTo",
+        "method_names",
+        "register_method",
+    ),
+    "nde.solvers.brownian": ("BrownianPath",),
+}
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_PARTS = frozenset(
+    (
+        "adjoint",
+        "compat",
+        "controls",
+        "data",
+        "models",
+        "operators",
+        "pinn",
+        "profile",
+        "regularize",
+        "solvers",
+        "taylor",
+        "training",
+    )
+)
+
 
 def __getattr__(name: str) -> Any:
-    if name in ("operators", "profile", "taylor"):  # they stand alone, and are imported where they are used
+    if name in _PARTS:
         return importlib.import_module(f"nde.{name}")
-    raise AttributeError(f"module 'nde' has no attribute {name!r}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nde' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # the next time, it is found at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from nde.adjoint import Adjoint
+from nde.checks import suggestion
 from nde.solvers.controllers import Controller, IController
 from nde.solvers.method import Method
-from nde.solvers.registry import suggestion
 from nde.solvers.structure import StateStructure
 
 __all__ = [
     "StepSettings",
     "check_adjoint",
     "check_args",
-    "check_choice",
     "check_controller",
     "check_field",
     "check_flag",
@@ -61,13 +60,6 @@ def check_args(args: Any) -> None:
     """Raise TypeError unless further arguments come as a tuple."""
     if not isinstance(args, tuple):
         raise TypeError(f"args must be a tuple, but is a {type(args).__name__}. Did you mean args=(value,)?")
-
-
-def check_choice(value: Any, known: Sequence[str], name: str) -> None:
-    """Raise ValueError unless ``value`` is one of some names."""
-    if value not in known:
-        hint = suggestion(value, known) if isinstance(value, str) else ""
-        raise ValueError(f"{name}={value!r} is not known.{hint} Choose one of: {', '.join(map(repr, known))}.")
 
 
 def check_times(ts: Any, structure: StateStructure) -> tuple[Tensor, tuple[float, ...]]:

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.doors.ode import solve_ode
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.penalized import Part
 from nde.models.seeds import standard_normal
 from nde.models.trace import TraceEstimator, find_trace, value_and_trace
 from nde.models.unwatched import LEFT_OUT, tolerances_of_part
 from nde.regularize import Penalty, Steer
-from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 from nde.solvers.rows.field import PerSample
 

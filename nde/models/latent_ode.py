@@ -13,11 +13,11 @@ from torch.distributions import Normal
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.doors.ode import solve_ode
 from nde.models.layer import LayerOutput, SolverLayer, as_numbers, check_size
 from nde.models.seeds import standard_normal
 from nde.models.series import check_series_times, masked_gaussian_log_likelihood, padded
 from nde.regularize import Penalty, Steer
-from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 
 __all__ = ["LatentODE", "LatentODEOutput"]

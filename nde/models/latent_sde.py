@@ -13,6 +13,7 @@ from torch.distributions import Normal
 
 from nde import validation
 from nde.adjoint import Adjoint
+from nde.doors.sde import solve_sde
 from nde.models.girsanov import PaddedPath, stable_division
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.neural_sde import sde_options
@@ -20,7 +21,6 @@ from nde.models.penalized import Part
 from nde.models.seeds import standard_normal
 from nde.models.unwatched import LEFT_OUT, tolerances_of_part
 from nde.regularize import Penalty
-from nde.solve_sde import solve_sde
 from nde.solvers import Controller
 from nde.solvers.sde import SDEMethod, find_sde_method
 from nde.solvers.sde.field import Path

@@ -11,10 +11,10 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.controls import ControlPath
+from nde.doors.cde import as_ode, solve_cde
+from nde.doors.ode import solve_ode
 from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty
-from nde.solve import solve_ode
-from nde.solve_cde import as_ode, solve_cde
 from nde.solvers import Controller, Method, Solution, find_method
 
 __all__ = ["NeuralCDE", "NeuralCDEOutput"]

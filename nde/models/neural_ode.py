@@ -10,10 +10,10 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.doors.ode import solve_ode
 from nde.models.augment import augment_with_zeros, check_augmentation
 from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty, Steer
-from nde.solve import solve_ode
 from nde.solvers import Controller, Method, Solution, find_method
 from nde.solvers.events import Event
 from nde.solvers.structure import State

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.checks import check_choice
+from nde.doors.sde import solve_sde
 from nde.models.layer import LayerOutput, SolverLayer
 from nde.regularize import Penalty, Steer
-from nde.solve_sde import solve_sde
 from nde.solvers import Controller, Solution
 from nde.solvers.events import Event
 from nde.solvers.sde import CALCULI, NOISE_TYPES, SDEMethod, default_method, find_sde_method
@@ -153,8 +154,8 @@ def sde_options(
         TypeError: An argument has the wrong type.
         ValueError: An argument is out of range, or the method does not fit the calculus and the noise.
     """
-    validation.check_choice(noise, NOISE_TYPES, "noise")
-    validation.check_choice(calculus, CALCULI, "calculus")
+    check_choice(noise, NOISE_TYPES, "noise")
+    check_choice(calculus, CALCULI, "calculus")
     method = default_method(calculus, noise) if method is None else method
     validation.check_controller(controller, find_sde_method(method, calculus, noise), zero_tolerance=False)
     validation.check_limits(max_steps, dt_min, dt_max)

@@ -10,12 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from nde.adjoint import Adjoint
+from nde.doors.sde import solve_sde
 from nde.models.layer import LayerOutput, SolverLayer, check_size
 from nde.models.neural_sde import sde_options
 from nde.models.perceptron import TimedPerceptron, perceptron
 from nde.models.seeds import standard_normal
 from nde.regularize import Penalty
-from nde.solve_sde import solve_sde
 from nde.solvers import Controller, Solution, StepTo
 from nde.solvers.sde import SDEMethod
 from nde.solvers.sde.field import Path

@@ -12,10 +12,10 @@ from torch.distributions import Normal
 
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.doors.ode import solve_ode
 from nde.models.layer import as_numbers, check_size
 from nde.models.perceptron import TimedPerceptron
 from nde.models.series import Series, check_series
-from nde.solve import solve_ode
 from nde.solvers import Controller, Method, find_method
 
 __all__ = ["GRUDEncoder", "ODERNNEncoder", "SeriesEncoder"]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nde.checks import check_choice
 from nde.models.layer import check_size
-from nde.validation import check_choice
 
 __all__ = ["ConcatLinear", "ConcatSquashLinear", "TimeConditionedField"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nde.checks import check_choice
 from nde.models.layer import check_size
 from nde.models.seeds import rademacher, standard_normal
-from nde.validation import check_choice
 
 __all__ = ["TRACES", "ExactTrace", "HutchPlusPlus", "Hutchinson", "TraceEstimator", "find_trace", "value_and_trace"]
 

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from nde.checks import check_choice
 from nde.operators.convolution import direct
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.layer import OperatorLayer, check_count
 from nde.operators.local_integral import check_radius
 from nde.operators.stencils import StencilSpace, stencil_space
-from nde.validation import check_choice
 
 __all__ = ["DifferentialKernel"]
 

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nde.validation import check_choice
+from nde.checks import check_choice
 
 __all__ = ["Centering", "Grid", "UniformGrid", "per_axis"]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nde.checks import check_choice
 from nde.operators.bases import Basis, HatBasis, OddBasis
 from nde.operators.convolution import direct, multiply_spectra, padded_lengths, taps_of, weigh_walls
 from nde.operators.extension import extend
@@ -17,7 +18,6 @@ from nde.operators.layer import OperatorLayer, transformable
 from nde.operators.points import ScatteredPoints
 from nde.operators.sparse import sparse_product
 from nde.operators.sphere import SphereGrid
-from nde.validation import check_choice
 
 __all__ = ["LocalIntegral", "RegularizedDifferential"]
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nde.checks import check_choice
 from nde.operators.bases import Basis
 from nde.operators.grids import Grid
 from nde.operators.points import Neighbours, ScatteredPoints, check_positions
-from nde.validation import check_choice
 
 __all__ = ["SphereGrid", "SpherePoints", "check_cap"]
 

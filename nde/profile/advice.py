@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nde.adjoint.direct import DirectAdjoint
+from nde.doors.ode import solve_ode
 from nde.profile.solve_record import SolveRecord
-from nde.solve import solve_ode
 from nde.solvers.controllers import PIController
 from nde.solvers.problem import Problem
 from nde.solvers.registry import find_method

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nde.solve import solve_ode
+from nde.doors.ode import solve_ode
 from nde.solvers.controllers import Controller, FixedStep
 from nde.solvers.method import Method
 from nde.solvers.solution import Solution

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
+from nde.checks import suggestion
 from nde.solvers import tableaus
 from nde.solvers.adams import ExplicitAdams, ImplicitAdams
 from nde.solvers.explicit import ExplicitRungeKutta
@@ -13,7 +11,7 @@ from nde.solvers.method import Method
 from nde.solvers.reversible import ReversibleHeunODE
 from nde.solvers.tableaus import implicit
 
-__all__ = ["find_method", "method_names", "register_method", "suggestion"]
+__all__ = ["find_method", "method_names", "register_method"]
 
 _METHODS: dict[str, Method] = {}
 
@@ -61,12 +59,6 @@ def find_method(method: str | Method) -> Method:
     raise ValueError(
         f"method={method!r} is not known.{suggestion(method, _METHODS)} Known methods: {', '.join(_METHODS)}."
     )
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a sentence for an error message that suggests the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 for _name, _tableau, _error_order in (

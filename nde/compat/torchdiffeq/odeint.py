@@ -16,7 +16,7 @@ from nde.compat.torchdiffeq.callbacks import find_callbacks, observed
 from nde.compat.torchdiffeq.methods import find_legacy_method
 from nde.compat.torchdiffeq.options import solver_arguments
 from nde.compat.torchdiffeq.scipy_solver import solve_with_scipy
-from nde.solve import solve_ode
+from nde.doors.ode import solve_ode
 from nde.solvers.events import Event
 from nde.solvers.solution import Solution
 from nde.solvers.status import SolverError

@@ -13,11 +13,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from nde.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from nde.checks import check_choice
 from nde.operators.train.batches import Share, check_data, length_of, order_of_epoch, share_of_batch
 from nde.operators.train.objectives import LossModule, Objective, Supervised
 from nde.processes import Processes
 from nde.progress import Advance, progress_bar
-from nde.validation import check_choice
 
 __all__ = ["Trainer", "TrainingError"]
 

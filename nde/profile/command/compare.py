@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nde.solve import solve_ode
+from nde.doors.ode import solve_ode
 from nde.solvers.registry import find_method
 from nde.solvers.status import SolverError
 

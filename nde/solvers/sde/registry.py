@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nde.solvers.registry import suggestion
+from nde.checks import suggestion
 from nde.solvers.sde.drift_implicit import ImplicitMilstein, ThetaMaruyama
 from nde.solvers.sde.euler import EulerMaruyama
 from nde.solvers.sde.langevin import ALIGN, BAOAB, QUICSORT, UBU, ShOULD

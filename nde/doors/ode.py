@@ -14,7 +14,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.adjoint.observed import solve_observed, solve_rows_observed
-from nde.solve_rows import check_events, check_forced_times, make_row_problem
+from nde.doors.rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller
 from nde.solvers.events import Event
 from nde.solvers.field import VectorField

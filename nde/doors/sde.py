@@ -1,6 +1,6 @@
 """The front door for stochastic differential equations: `solve_sde`.
 
-Stands on `nde.solvers` and `nde.adjoint`, like `nde.solve`, whose loop, record, adjoints and solution it shares.
+Stands on `nde.solvers` and `nde.adjoint`, like `nde.doors.ode`, whose loop, record, adjoints and solution it shares.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint
 from nde.adjoint.observed import solve_observed, solve_rows_observed
-from nde.solve import finished
-from nde.solve_rows import check_events, check_forced_times, make_row_problem
+from nde.checks import check_choice
+from nde.doors.ode import finished
+from nde.doors.rows import check_events, check_forced_times, make_row_problem
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.events import Event
 from nde.solvers.problem import Problem
@@ -132,8 +133,8 @@ def solve_sde(
     forced, jumps = check_forced_times(step_ts, jump_ts)
     by_rows = bool(per_sample or dense or watched or forced or jumps)
     structure = StateStructure(y0)
-    validation.check_choice(noise, NOISE_TYPES, "noise")
-    validation.check_choice(calculus, CALCULI, "calculus")
+    check_choice(noise, NOISE_TYPES, "noise")
+    check_choice(calculus, CALCULI, "calculus")
     if structure.has_complex:
         raise TypeError("y0 must be real: noise of a complex state has no one meaning. Use torch.view_as_real(y0).")
     chosen = find_sde_method(default_method(calculus, noise) if method is None else method, calculus, noise)

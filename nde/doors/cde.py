@@ -15,7 +15,7 @@ from torch import Tensor
 from nde import validation
 from nde.controls import ControlPath, LinearPath, LogSignaturePath
 from nde.controls.log_signature import split_levels
-from nde.solve import solve_ode
+from nde.doors.ode import solve_ode
 from nde.solvers.rows.field import PerSample
 from nde.solvers.rows.landings import gaps
 from nde.solvers.solution import Solution

@@ -15,7 +15,7 @@ from torch import Tensor
 from nde import validation
 from nde.adjoint import ADJOINTS, Adjoint, BacksolveAdjoint
 from nde.adjoint.observed import solve_observed
-from nde.solve import finished
+from nde.doors.ode import finished
 from nde.solvers.controllers import Controller, PIController
 from nde.solvers.problem import Problem
 from nde.solvers.rows.field import whole
