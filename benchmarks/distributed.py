@@ -34,7 +34,7 @@ def predicted(compute: float, world: int, latency: float, bandwidth: float, nbyt
     """Return the seconds of a step: see docs/distributed.md.
 
     Args:
-        compute: Seconds of a step of the whole batch in one process.
+        compute: Seconds of a step of one process's part of the batch, alone.
         world: Number of processes.
         latency: Seconds of a reduction of nothing.
         bandwidth: Bytes in a second through one process's link.
@@ -42,7 +42,7 @@ def predicted(compute: float, world: int, latency: float, bandwidth: float, nbyt
         imbalance: Work of the busiest process over the mean.
     """
     reduction = 2 * (world - 1) / world * nbytes / bandwidth + latency if world > 1 else 0.0
-    return compute / world * imbalance + reduction
+    return compute * imbalance + reduction
 
 
 def _model() -> nn.Module:
@@ -90,6 +90,9 @@ def _work(repeats: int) -> dict[str, float]:
 
     step()
     found = {"seconds": _least(step, repeats), "bytes": float(nbytes)}
+    if world == 1:
+        part = y0[: BATCH // 2]
+        found["half"] = _least(lambda: wrapped(part).y1.square().mean().backward(), repeats)
     if world > 1:
         for name, count in (("latency", 1), ("large", 4_000_000)):
             values = torch.zeros(count)

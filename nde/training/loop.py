@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nde.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from nde.processes import Processes
 from nde.training.monitor import SolverMonitor
+from nde.training.sharded import load_whole_states, whole_states
 
 __all__ = ["Loop", "LoopError"]
 
@@ -129,10 +130,11 @@ class Loop:
         if torch.cuda.is_available():
             random["cuda"] = torch.cuda.get_rng_state()
         gathered = self._processes.gather(random)
+        model, optimizer = whole_states(self.model, self.optimizer)
         if self._processes.first:
             state = {
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                "model": model,
+                "optimizer": optimizer,
                 "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
                 "stateful": {name: part.state_dict() for name, part in self._stateful.items()},
                 "history": self.history,
@@ -163,8 +165,7 @@ class Loop:
                 f"{sorted(self._stateful)}."
             )
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_whole_states(self.model, self.optimizer, state["model"], state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{self._checkpoint} does not fit the model or optimizer: {error}") from error
         if self.scheduler is not None:
