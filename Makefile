@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde bench-taylor bench-operators bench-data bench-distributed bench-profile experiments experiments-operators docs format clean
+.PHONY: help demo demo-sde test test-all check bench bench-per-sample bench-compat bench-brownian bench-sde bench-taylor bench-operators bench-data bench-distributed bench-pinn bench-profile experiments experiments-operators docs format clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ bench-sde: $(STAMP) ## Measure stochastic solves against torchsde
 
 bench-distributed: $(STAMP) ## Measure a training step in one process and in two, beside the cost model
 	$(RUN) -m benchmarks.distributed $(ARGS)
+
+bench-pinn: $(STAMP) ## Measure training steps of physics-informed networks, up to a million dimensions
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.pinn $(ARGS)
 
 bench-profile: $(STAMP) ## Measure what recording solves costs
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.profile $(ARGS)
