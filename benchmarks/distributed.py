@@ -132,9 +132,8 @@ def main() -> None:
     print(f"evaluations of the busiest process over the mean: {two['imbalance']:.3f}")
     print("| processes | measured | predicted |\n| ---: | ---: | ---: |")
     for world, found in results.items():
-        model = predicted(
-            one["seconds"], world, two["latency"], bandwidth, nbytes, two["imbalance"] if world > 1 else 1
-        )
+        alone, imbalance = (one["half"], two["imbalance"]) if world > 1 else (one["seconds"], 1.0)
+        model = predicted(alone, world, two["latency"], bandwidth, nbytes, imbalance)
         print(f"| {world} | {found['seconds'] * 1e3:.1f} ms | {model * 1e3:.1f} ms |")
 
 

@@ -1,6 +1,6 @@
 """Solve a sine-Gordon equation in a thousand to a million dimensions, with the error of a trivial fit beside its own.
 
-    python examples/pinn/sine_gordon.py                        1000 dimensions, about ten minutes
+    python examples/pinn/sine_gordon.py                        1000 dimensions, a quarter of an hour
     python examples/pinn/sine_gordon.py --dimension 100        a minute
     python examples/pinn/sine_gordon.py --network perceptron   for comparison: it hardly learns what matters
     python examples/pinn/sine_gordon.py --dimension 1000000 --steps 10000   an hour; what it costs, not what it learns
@@ -108,10 +108,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dimension", type=int, default=1000)
     add("--network", choices=("local", "perceptron"), help="default: local, up to 20,000 dimensions")
-    add("--steps", type=int, default=4000)
+    add("--steps", type=int, default=5000)
     add("--points", type=int, default=100, help="of the equation")
     add("--every", type=int, default=10, help="number of steps after which points are drawn anew")
-    add("--rate", type=float, default=1e-2, help="learning rate at the beginning")
+    add("--rate", type=float, default=4e-3, help="learning rate at the beginning")
     add("--width", type=int, default=16)
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=1)
