@@ -75,9 +75,7 @@ def in_process(python: str, name: str, size: int, repetitions: int) -> dict[str,
 
 
 def steps(sizes: list[int], repetitions: int, peer: str | None) -> None:
-    print(
-        f"\nA training step, batch {BATCH}, ms on {torch.get_num_threads()} thread(s): forward / forward + backward"
-    )
+    print(f"\nA training step, batch {BATCH}, ms on {torch.get_num_threads()} thread(s): forward / forward + backward")
     print(f"{'model':12}{'parameters':>12}" + "".join(f"{f'{size} x {size}':>18}" for size in sizes))
     ours: dict[tuple[str, int], float] = {}
     rows = [(name, sys.executable) for name in OURS] + ([(name, peer) for name in PEERS.values()] if peer else [])
