@@ -18,6 +18,8 @@ from nde.taylor.operators import Estimate, Expression
 
 __all__ = ["Case"]
 
+_NUMBERS = 1 << 22
+
 Function = Callable[[Tensor], Tensor]
 Residual = Expression | tuple[Expression, ...] | Callable[[Callable[[Any], Any], Tensor], Tensor | Estimate]
 
@@ -100,11 +102,18 @@ class Case:
     def reference(self, count: int = 4000, *, seed: int = 0, dtype: torch.dtype | None = None) -> Reference:
         """Return the solution at random points, with the error of the best trivial fit where there is one."""
         generator = torch.Generator().manual_seed(seed)
-        points = self.domain.sample(count, generator=generator, dtype=torch.float64)
-        values = self.solution(points)
-        trivial = None if self.trivial is None else trivial_error(self.trivial(points), values)
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        return Reference(points.to(dtype), values.to(dtype), trivial=trivial)
+        most = max(_NUMBERS // self.domain.dimension, 1)  # at a time: in a million dimensions double points are large
+        points, values, features = [], [], []
+        for start in range(0, count, most):
+            drawn = self.domain.sample(min(most, count - start), generator=generator, dtype=torch.float64)
+            points.append(drawn.to(dtype))
+            values.append(self.solution(drawn))
+            if self.trivial is not None:
+                features.append(self.trivial(drawn))
+        expected = torch.cat(values)
+        trivial = trivial_error(torch.cat(features), expected) if features else None
+        return Reference(torch.cat(points), expected.to(dtype), trivial=trivial)
 
 
 class _LowerFace:
