@@ -240,6 +240,16 @@ def test_errors_are_relative_and_the_trivial_fit_is_the_best_one():
     assert trainer.history.last("skill") == pytest.approx(trainer.history.last("error") / best)
 
 
+def test_a_reference_is_compared_in_the_type_of_the_model():
+    x = torch.rand(20, 1, dtype=torch.float64)
+    reference = Reference(x, x[:, 0])
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.5), model.bias.fill_(0.0)
+    assert reference.error(model) == pytest.approx(0.5, rel=1e-6)
+    assert reference.error(model.double()) == pytest.approx(0.5, rel=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pictures_of_history_solution_and_residual(tmp_path):
     pytest.importorskip("matplotlib").use("Agg")
@@ -279,6 +289,8 @@ def other_optimizer():
         (lambda: built("adam", checkpoint="nothing-here.pt").resume(), FileNotFoundError, "nothing-here"),
         (lambda: built("adam").run(-1), ValueError, "steps must be at least 0"),
         (lambda: Trainer(advection(), torch.optim.SGD(MLP(1).parameters()), target=0.1), ValueError, "give reference="),
+        (lambda: Trainer(advection(), torch.optim.SGD(MLP(1).parameters())), ValueError, "none of the problem's"),
+        (lambda: Reference(torch.rand(3, 1), torch.rand(3)).error(MLP(2)), ValueError, "reference's points of the"),
         (lambda: Reference(torch.rand(3, 1), torch.rand(2)), ValueError, "a row for each of the 3 points"),
         (lambda: Reference(torch.rand(2, 1), torch.full((2,), math.nan)), ValueError, "must be finite"),
         (lambda: relative_error(torch.rand(3, 2), torch.rand(3)), ValueError, "is expected"),

@@ -29,6 +29,7 @@ EXACT = {
     "smooth burgers_1d": lambda: zoo.burgers_1d(0.05),
     "kdv_soliton": zoo.kdv_soliton,
     "elasticity_2d": zoo.elasticity_2d,
+    "elastic_rest_2d": lambda: zoo.elastic_rest_2d(0.7, 0.4, rate=3.0),
     "kovasznay_flow": zoo.kovasznay_flow,
     "hamilton_jacobi_bellman": lambda: zoo.hamilton_jacobi_bellman(5),
     "black_scholes_barenblatt": lambda: zoo.black_scholes_barenblatt(4),

@@ -75,6 +75,9 @@ class Trainer:
             raise ValueError("target is an error with respect to a reference: give reference= as well.")
         if isinstance(optimizer, NaturalGradient) and optimizer.problem is not problem:
             raise ValueError("the optimizer NaturalGradient was made for another problem.")
+        own = {id(parameter) for parameter in problem.parameters()}
+        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError("the optimizer has none of the problem's parameters. Make it of problem.parameters().")
         self.problem = problem
         self.optimizer = optimizer
         self.scheduler = scheduler
