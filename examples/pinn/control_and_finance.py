@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.network == "perceptron":
         network = pinn.MLP(dimension + 1, width=32, depth=2)
     assert case.final is not None  # both are solved backwards in time
-    model = pinn.HardConstraint(runs.Rescaled(network, case.domain), lambda x: 1 - x[..., -1], case.final)
+    # what the network has to add is of the size of the final values, which can be far from 1
+    size = float(case.final(case.domain.sample(1000)).square().mean().sqrt())
+    model = pinn.HardConstraint(runs.Rescaled(network, case.domain), lambda x: size * (1 - x[..., -1]), case.final)
     conditions = case.conditions(interior=options.points or 200, boundary=options.points or 200, every=10, weight=10.0)
     del conditions["final"]  # the model has these values
     problem = pinn.Problem(model, conditions)

@@ -48,9 +48,10 @@ def built(kind, **settings):
         "retained": RetainedPoints(DOMAIN.sample, 32),
         "lbfgs": RandomPoints(DOMAIN.sample, 32, every=5),
         "natural": RandomPoints(DOMAIN.sample, 32, every=2),
+        "weighted lbfgs": RandomPoints(DOMAIN.sample, 32, every=None),
     }.get(kind)
     problem = advection(points)
-    if kind == "lbfgs":
+    if "lbfgs" in kind:
         optimizer = LBFGS(problem.parameters(), max_iter=3)
     elif kind == "natural":
         optimizer = NaturalGradient(problem, damping=1e-4, momentum=0.8)
@@ -58,6 +59,7 @@ def built(kind, **settings):
         optimizer = torch.optim.Adam(problem.parameters(), 1e-2)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9) if kind == "adaptive" else None
     weighting = Combined(GradientNorm(every=3), Causal("equation", 0.0, 1.0)) if kind == "retained" else None
+    weighting = GradientNorm(every=3) if kind == "weighted lbfgs" else weighting
     reference = Reference(DOMAIN.sample(50, generator=torch.Generator().manual_seed(9)), wave)
     return Trainer(
         problem,
@@ -70,7 +72,7 @@ def built(kind, **settings):
     )
 
 
-@pytest.mark.parametrize("kind", ["adam", "adaptive", "retained", "lbfgs", "natural"])
+@pytest.mark.parametrize("kind", ["adam", "adaptive", "retained", "lbfgs", "weighted lbfgs", "natural"])
 def test_a_resumed_run_equals_one_without_a_break_bit_by_bit(kind, tmp_path):
     whole = built(kind)
     assert whole.run(11) == "finished"
@@ -109,6 +111,21 @@ def test_optimizers_can_follow_each_other_on_one_problem():
     before = float(problem.loss().detach())
     Trainer(problem, LBFGS(problem.parameters())).run(20)
     assert float(problem.loss().detach()) < 0.1 * before
+
+
+def test_curvature_pairs_are_forgotten_when_the_weights_change(monkeypatch):
+    trainer = built("weighted lbfgs")
+    for condition in trainer.problem.conditions.values():
+        condition.points.every = None  # new points make it forget as well
+    resets = []
+    monkeypatch.setattr(trainer.optimizer, "reset_history", lambda: resets.append(trainer.iteration))
+    trainer.run(8)
+    assert sorted(set(resets)) == [0, 3, 6]  # GradientNorm(every=3)
+
+
+def test_there_is_no_loss_before_the_first_step():
+    trainer = built("adam")
+    assert set(trainer.evaluate()) == {"error", "rate"}
 
 
 def test_a_run_ends_at_its_target_error():
