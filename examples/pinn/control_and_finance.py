@@ -1,6 +1,6 @@
 """Solve Hamilton-Jacobi-Bellman's or Black-Scholes-Barenblatt's equation in many dimensions with natural gradients.
 
-    python examples/pinn/control_and_finance.py                            HJB in 100 dimensions, a few minutes
+    python examples/pinn/control_and_finance.py                            HJB in 100 dimensions, two minutes
     python examples/pinn/control_and_finance.py --equation bsb             Black-Scholes-Barenblatt, the same
     python examples/pinn/control_and_finance.py --dimension 10             seconds
     python examples/pinn/control_and_finance.py --network perceptron       for comparison
@@ -34,7 +34,7 @@ from examples.pinn import runs
 from nde import pinn
 
 CASES = {"hjb": pinn.zoo.hamilton_jacobi_bellman, "bsb": pinn.zoo.black_scholes_barenblatt}
-STEPS = (60, 150)  # by default, with --full
+STEPS = (30, 90)  # by default, with --full
 _NUMBERS = 1_000_000  # in the layers of the jets that are differentiated at once
 
 
