@@ -70,6 +70,12 @@ def test_windows_of_time_go_on_where_they_stopped(tmp_path, capsys):
     assert f"relative L2 error {whole}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_first_window_is_found_to_six_digits(tmp_path, capsys):
+    assert kuramoto_sivashinsky.main(["--end", "0.025", "--output", str(tmp_path)]) == 0
+    assert float(re.search(r"to t = 0.025: relative L2 error (\S+)", capsys.readouterr().out).group(1)) < 5e-6
+
+
 def test_the_series_through_values_is_the_function_that_they_are_of():
     grid = kuramoto_sivashinsky.PERIOD * torch.arange(48, dtype=torch.float64) / 48
     series = kuramoto_sivashinsky.Series(torch.cos(3 * grid) + torch.sin(grid) + 0.5)
