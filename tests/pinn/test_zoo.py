@@ -176,6 +176,7 @@ def test_hard_boundary_values_enter_the_operator_exactly():
     "case",
     [
         zoo.hamilton_jacobi_bellman(3),
+        zoo.hamilton_jacobi_bellman(3, mode="rank"),
         zoo.black_scholes_barenblatt(3),
         zoo.biharmonic_2d(),
         zoo.sine_gordon(3, mode="exact", samples=None),

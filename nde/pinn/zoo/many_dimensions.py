@@ -14,8 +14,7 @@ from torch import Tensor
 from nde.pinn.geometry import Ball, Box, TimeProduct
 from nde.pinn.hard import HardConstraint
 from nde.pinn.zoo.case import Case
-from nde.taylor import OneHot, jet
-from nde.taylor.operators import Envelope, Estimate, gradient, laplacian
+from nde.taylor.operators import Envelope, Estimate, laplacian
 from nde.taylor.operators.checks import check_count, scalar_output
 
 __all__ = ["black_scholes_barenblatt", "hamilton_jacobi_bellman", "sine_gordon"]
@@ -171,10 +170,10 @@ def hamilton_jacobi_bellman(
         ahead[-1] = 1
         settings: dict[str, Any] = {"mode": mode, "samples": samples, "groups": groups}
         linear = _scalar(laplacian(model, x, axes=range(dimension), drift=ahead, **settings), x, "this equation")
-        if mode == "exact":  # by jets, through which Jacobians can be taken
-            slopes = jet(model, x, OneHot(torch.arange(dimension)), order=1).coefficient(1)
-            return linear - slopes.square().sum(0).reshape(x.shape[:-1])
-        return linear - gradient(model, x).value[..., :-1].square().sum(-1)
+        # reverse mode by torch.func, through which the Jacobians of natural gradients can be taken as well
+        value, pull = torch.func.vjp(model, x)
+        (slopes,) = pull(torch.ones_like(value))
+        return linear - slopes[..., :-1].square().sum(-1)
 
     def final(x: Tensor) -> Tensor:
         return torch.log((1 + (x[..., :-1] * x[..., :-1]).sum(-1)) / 2)
