@@ -171,7 +171,7 @@ def hamilton_jacobi_bellman(
         settings: dict[str, Any] = {"mode": mode, "samples": samples, "groups": groups}
         linear = _scalar(laplacian(model, x, axes=range(dimension), drift=ahead, **settings), x, "this equation")
         # reverse mode by torch.func, through which the Jacobians of natural gradients can be taken as well
-        value, pull = torch.func.vjp(model, x)
+        value, pull = torch.func.vjp(model, x)[:2]
         (slopes,) = pull(torch.ones_like(value))
         return linear - slopes[..., :-1].square().sum(-1)
 
