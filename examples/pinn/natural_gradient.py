@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to be run from a
 import torch
 from torch import Tensor, nn
 
+from examples.pinn import runs
 from nde import pinn
 
 STEPS = {"allen-cahn": (150, 800), "burgers": (150, 500), "poisson": (100, 400)}  # by default, with --full
@@ -30,36 +30,16 @@ STEPS = {"allen-cahn": (150, 800), "burgers": (150, 500), "poisson": (100, 400)}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example and return its exit status."""
-    options = _parse(arguments)
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--equation", choices=sorted(STEPS), default="allen-cahn")
+    options = runs.options_of(parser, arguments)
+    runs.prepare(options)
     make = {"allen-cahn": allen_cahn, "burgers": burgers, "poisson": poisson}[options.equation]
-    case, problem = make(options.points)
+    case, problem = make(options.points or 2000)
+    optimizer = pinn.NaturalGradient(problem, adaptive=options.equation != "poisson")  # which is linear
     steps = options.steps or STEPS[options.equation][options.full]
-    options.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = options.output / f"{options.equation}.pt"
-    trainer = pinn.Trainer(
-        problem,
-        pinn.NaturalGradient(problem, adaptive=options.equation != "poisson"),  # which is linear
-        seed=options.seed,
-        reference=case.reference(4000),
-        evaluate_every=10,
-        checkpoint=checkpoint,
-        checkpoint_every=100,
-    )
-    if options.resume and checkpoint.exists():
-        trainer.resume()
-    count = sum(parameter.numel() for parameter in problem.parameters())
-    print(f"{case.name}: {count} parameters, {steps} steps")
-    begin, processor = time.perf_counter(), time.process_time()
-    ending = trainer.run(steps)
-    seconds, processor = time.perf_counter() - begin, time.process_time() - processor
-    print(
-        f"{ending} after {trainer.iteration} steps: relative L2 error {trainer.history.last('error'):.2e}, "
-        f"loss {trainer.history.last('loss'):.2e}, {processor:.0f} s of processor time, {seconds:.0f} s"
-    )
-    draw(trainer, case, options.output, options.equation)
+    trainer, ending = runs.train(options.equation, problem, optimizer, steps, options, case.reference(4000))
+    runs.draw(trainer, case, options.output, options.equation)
     return 130 if ending == "interrupted" else 0
 
 
@@ -95,37 +75,6 @@ def poisson(points: int) -> tuple[pinn.zoo.Case, pinn.Problem]:
     model = pinn.HardConstraint(pinn.MLP(2, width=32, depth=1), case.domain.vanishing)
     inside = pinn.RandomPoints(case.domain.sample, min(points, 900), every=None, method="sobol")
     return case, pinn.Problem(model, {"equation": pinn.Equation(case.residual, inside)})
-
-
-def draw(trainer: pinn.Trainer, case: pinn.zoo.Case, folder: Path, name: str) -> None:
-    """Save pictures of history, solution and residual."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figures = {
-        "history": pinn.plot_history(trainer.history),
-        "solution": pinn.plot_solution(trainer.problem.model, case.domain, solution=case.solution, resolution=101),
-        "residual": pinn.plot_residual(trainer.problem, "equation", case.domain, resolution=101),
-    }
-    for kind, figure in figures.items():
-        figure.savefig(folder / f"{name}_{kind}.png", dpi=150)
-        pyplot.close(figure)
-    print(f"plots: {folder / name}_*.png")
-
-
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--equation", choices=sorted(STEPS), default="allen-cahn")
-    parser.add_argument("--full", action="store_true", help="as many steps as the accuracy of docs/pinn.md takes")
-    parser.add_argument("--steps", type=int, help="number of steps")
-    parser.add_argument("--points", type=int, default=2000, help="number of points of the equation")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
-    parser.add_argument("--output", type=Path, default=Path("results/pinn"))
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

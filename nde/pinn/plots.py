@@ -66,7 +66,7 @@ def plot_solution(
     Args:
         model: ``(n, d) -> (n,)``, ``(n, 1)`` or ``(n, C)``.
         geometry: The domain; a `TimeProduct` over an interval is drawn over ``(t, x)``.
-        solution: ``(n, d) -> (n,)``.
+        solution: ``(n, d) -> (n,)`` or ``(n, C)``.
         component: Which output is drawn.
         resolution: Points along each axis.
 
@@ -75,13 +75,15 @@ def plot_solution(
         ValueError: The domain has more than two dimensions.
     """
 
-    def values(x: Tensor) -> Tensor:
-        value = model(x)
+    def chosen(value: Tensor) -> Tensor:
         return value if value.ndim == 1 else value[:, component]
 
-    fields: list[tuple[str, Callable[[Tensor], Tensor]]] = [("model", values)]
+    fields: list[tuple[str, Callable[[Tensor], Tensor]]] = [("model", lambda x: chosen(model(x)))]
     if solution is not None:
-        fields += [("solution", solution), ("error", lambda x: (values(x) - solution(x)).abs())]
+        fields += [
+            ("solution", lambda x: chosen(solution(x))),
+            ("error", lambda x: (chosen(model(x)) - chosen(solution(x))).abs()),
+        ]
     return _plot_fields(fields, geometry, resolution, _like(model))
 
 
@@ -130,10 +132,17 @@ def _plot_fields(
     figure, all_axes = pyplot.subplots(
         1, len(panels), figsize=(4.5 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
+    grids: dict[str, Tensor] = {}
+    for title, function in fields:
+        grids[title] = function(points).cpu().masked_fill(~inside, float("nan"))
+    # a model and the solution are compared by eye: one scale of colours for both
+    common = torch.cat([grids[title] for title, _ in fields[:2]])
+    common = common[torch.isfinite(common)]
+    limits = {"vmin": float(common.min()), "vmax": float(common.max())} if len(common) else {}
     for axes, (title, drawn) in zip(all_axes[0], panels, strict=True):
         axes.set_title(title if len(drawn) == 1 or len(low) == 2 else "")
-        for label, function in drawn:
-            values = function(points).cpu().masked_fill(~inside, float("nan"))
+        for label, _ in drawn:
+            values = grids[label]
             if len(low) == 1:
                 axes.plot(lines[0].numpy(), values.numpy(), label=label)
                 axes.legend()
@@ -141,9 +150,16 @@ def _plot_fields(
             grid = values.reshape(resolution, resolution).numpy()
             horizontal, vertical = (1, 0) if hasattr(geometry, "start") else (0, 1)  # time runs to the right
             shade = axes.pcolormesh(
-                lines[horizontal].numpy(), lines[vertical].numpy(), grid if horizontal else grid.T, shading="auto"
+                lines[horizontal].numpy(),
+                lines[vertical].numpy(),
+                grid if horizontal else grid.T,
+                shading="auto",
+                rasterized=True,
+                **(limits if label in ("model", "solution") else {}),
             )
             figure.colorbar(shade, ax=axes)
+            if not horizontal:
+                axes.set_aspect("equal")
             axes.set_xlabel("t" if horizontal else "x")
             axes.set_ylabel("x" if horizontal else "y")
     return figure

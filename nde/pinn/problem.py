@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from nde.pinn.conditions import Condition
 from nde.taylor.operators import Estimate, NonFiniteResidualError, squared_residual
 from nde.taylor.operators.checks import finite_rows
 
-__all__ = ["Problem", "row_sizes"]
+__all__ = ["Problem", "check_finite", "row_sizes", "why_refused"]
 
 
 class Problem(nn.Module):
@@ -84,19 +84,29 @@ class Problem(nn.Module):
     def sizes(self, name: str, x: Tensor) -> Tensor:
         """Return the absolute residual of a condition at any points, shape ``(n,)``, without gradients."""
         with torch.no_grad():
-            return row_sizes(_value(self.conditions[name].residual(self.model, x)))
+            return row_sizes(_value(self._residual(name, x)))
+
+    def _residual(self, name: str, x: Tensor) -> Tensor | Estimate:
+        try:
+            return self.conditions[name].residual(self.model, x)
+        except RuntimeError as error:
+            refused = why_refused(self.model, x)
+            if refused is None:
+                raise
+            raise ValueError(f"condition {name!r}: {refused}") from error
 
     def residuals(self) -> dict[str, Tensor | Estimate]:
         """Return the residuals of all conditions at their current points.
 
         Raises:
             NonFiniteResidualError: One is not finite; the message names the condition and the points.
+            ValueError: The model takes no points of this shape and type.
         """
         found: dict[str, Tensor | Estimate] = {}
-        for name, condition in self.conditions.items():
+        for name in self.conditions:
             x = self.points(name)
-            residual = condition.residual(self.model, x)
-            _check_finite(name, x, _value(residual))
+            residual = self._residual(name, x)
+            check_finite(name, x, _value(residual))
             found[name] = residual
         return found
 
@@ -159,17 +169,32 @@ def row_sizes(value: Tensor) -> Tensor:
     return value.abs() if value.ndim == 1 else value.norm(dim=1)
 
 
+def why_refused(model: Callable[[Any], Any], x: Tensor) -> str | None:
+    """Return why a model cannot be evaluated at points, None where it can be."""
+    try:
+        with torch.no_grad():
+            model(x)
+    except RuntimeError as error:
+        return (
+            f"the model cannot be evaluated at points of the shape {tuple(x.shape)} and the type {x.dtype}: {error}. "
+            f"It must take the {x.shape[-1]} coordinates on the last axis; look at the number of its inputs and at its "
+            "type."
+        )
+    return None
+
+
 def _value(residual: Tensor | Estimate) -> Tensor:
     return residual.value if isinstance(residual, Estimate) else residual
 
 
-def _check_finite(name: str, x: Tensor, value: Tensor) -> None:
+def check_finite(name: str, x: Tensor, value: Tensor, what: str = "residual") -> None:
+    """Raise NonFiniteResidualError unless the rows of a value, one for each point, are finite."""
     bad = (~finite_rows(value.detach())).nonzero().squeeze(-1)
     if len(bad):
         first = ", ".join(f"{coordinate:.6g}" for coordinate in x[bad[0]].tolist()[:8])
         more = ", ..." if x.shape[1] > 8 else ""
         raise NonFiniteResidualError(
-            f"the residual of condition {name!r} is not finite at {len(bad)} of {len(x)} points; the first is point "
+            f"the {what} of condition {name!r} is not finite at {len(bad)} of {len(x)} points; the first is point "
             f"{int(bad[0])}, x = ({first}{more}). Look at the source term, the coefficients and roots or quotients "
             "there; where training has diverged, lower the learning rate.",
             bad,

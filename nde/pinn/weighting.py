@@ -172,7 +172,9 @@ class Causal(Weighting):
         losses = (
             torch.zeros(self.chunks, dtype=squares.dtype, device=squares.device).index_add(0, part, squares) / counts
         )
-        by_part = torch.exp(-self.tolerance * (losses.cumsum(0) - losses))
+        # not the sum up to here less the last term, which a large term would cancel all digits of
+        before = torch.cat([losses.new_zeros(1), losses[:-1].cumsum(0)])
+        by_part = torch.exp(-self.tolerance * before)
         self.smallest = float(by_part[-1])
         return {self.condition: by_part[part]}
 

@@ -14,6 +14,7 @@ from nde.pinn.hard import HardConstraint
 from nde.pinn.networks import MLP
 from nde.pinn.points import RandomPoints, ResidualPoints, RetainedPoints
 from nde.pinn.problem import Problem
+from nde.taylor import InPlaceError
 from nde.taylor.operators import NonFiniteResidualError, Unknown, laplacian, unknowns
 
 DISC = Ball([0.0, 0.0], 2.0)
@@ -206,6 +207,31 @@ class Constant(nn.Module):
         return self.value.expand(len(x))
 
 
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = MLP(2, width=4)
+
+    def forward(self, x):
+        y = self.network(x)
+        y += 1
+        return y
+
+
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = MLP(2, width=4)
+
+    def forward(self, x):
+        return self.network(x).detach()
+
+
+def laplace(model=None, **settings):
+    equation = Equation(lambda model, x: laplacian(model, x, **settings), POINTS)
+    return Problem(model or MLP(2, width=4), {"e": equation})
+
+
 POINTS = torch.rand(5, 2)
 U = Unknown("xy")
 
@@ -216,6 +242,18 @@ U = Unknown("xy")
         (lambda: Problem(MLP(2, 3), {"e": Dirichlet(0.0, POINTS)}).loss(), ValueError, "Choose an output: component=0"),
         (lambda: Problem(MLP(2, 3), {"e": Equation(U.xx, POINTS)}).loss(), ValueError, "one component"),
         (lambda: Problem(MLP(3), {"e": Equation(U.xx, torch.rand(4, 3))}).loss(), ValueError, "2 coordinates"),
+        (lambda: Problem(MLP(3), {"e": Equation(U.xx, POINTS)}).loss(), ValueError, "'e': the model cannot be"),
+        (lambda: Problem(MLP(3), {"e": Dirichlet(0.0, POINTS)}).loss(), ValueError, "take the 2 coordinates on the la"),
+        (lambda: laplace(mode="sparse", samples=3).loss(), ValueError, "samples=3 directions cannot be drawn"),
+        (lambda: laplace(mode="sparse", samples=0).loss(), ValueError, "samples must be at least 1"),
+        (lambda: laplace(InPlace()).loss(), InPlaceError, "x = x \\+ y instead of x \\+= y"),
+        (lambda: Problem(Frozen(), {"e": Equation(U.xx, POINTS)}).loss(), ValueError, "no derivative with respect"),
+        (lambda: Initial(0.0, POINTS, order=-1), ValueError, "order must be at least 0"),
+        (lambda: Periodic(0, 1.0, POINTS, order=0.5), TypeError, "order must be a whole number"),
+        (lambda: Periodic(0, 0.0, POINTS), ValueError, "period must be finite and not zero"),
+        (lambda: Dirichlet(0.0, POINTS, weight=math.inf), ValueError, "weight must be positive and finite"),
+        (lambda: Data(POINTS, [1.0] * 5), TypeError, "Write torch.tensor"),
+        (lambda: Data(torch.ones(5, 2, dtype=torch.int64), torch.rand(5)), TypeError, "must be a floating tensor"),
         (lambda: Problem(Constant(), {"e": Equation(U.xx, POINTS)}).loss(), ValueError, "no derivative"),
         (lambda: Problem(MLP(2).requires_grad_(False), {"e": Equation(U.xx, POINTS)}).loss(), ValueError, "no grad"),
         (lambda: Problem(lambda x: x, {"e": Equation(U.xx, POINTS)}), TypeError, "must be an nn.Module"),

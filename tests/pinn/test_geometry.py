@@ -96,6 +96,33 @@ def test_the_boundary_of_a_difference_has_both_parts_in_the_share_of_their_lengt
     torch.testing.assert_close(normals, outward)
 
 
+def sides(x, *lines):
+    return [int((x[:, axis] == value).sum()) for axis, value in lines]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_boundaries_of_operands_that_touch_are_those_of_the_whole_alone(dtype):
+    corner = Box([0.0, 0.0], [2.0, 2.0]) - Box([1.0, 1.0], [2.0, 2.0])
+    x = corner.sample_boundary(4000, generator=generator(), dtype=dtype)
+    assert not bool(((x > 1).sum(1) == 2).any()) and not bool(((x == 2).any(1) & (x > 1).all(1)).any())
+    edges = sides(x, (0, 0.0), (1, 0.0), (0, 1.0), (1, 1.0), (0, 2.0), (1, 2.0))
+    assert stats.chisquare(edges, [1000, 1000, 500, 500, 500, 500]).pvalue > SIGNIFICANCE
+    halves = Box([0.0, 0.0], [1.0, 1.0]) | Box([1.0, 0.0], [2.0, 1.0])
+    x = halves.sample_boundary(4000, generator=generator(), dtype=dtype)
+    left, right, middle = sides(x, (0, 0.0), (0, 2.0), (0, 1.0))
+    assert middle == 0 and stats.binomtest(left, left + right, 0.5).pvalue > SIGNIFICANCE
+    seam = torch.tensor([[1.0, 0.5], [1.0, 0.0], [0.0, 0.5], [0.5, 1.0]], dtype=dtype)
+    assert halves.on_boundary(seam).tolist()[::2] == [False, True] and bool(halves.on_boundary(seam[3]))
+
+
+def test_an_edge_that_two_operands_share_is_not_drawn_twice():
+    union = Box([0.0, 0.0], [1.0, 1.0]) | Box([0.5, 0.0], [1.5, 1.0])
+    x = union.sample_boundary(6000, generator=generator(), dtype=torch.float64)
+    assert is_uniform(x[x[:, 1] == 1, 0] / 1.5)
+    lengths = sides(x, (1, 0.0), (1, 1.0), (0, 0.0), (0, 1.5))
+    assert stats.chisquare(lengths, [1800, 1800, 1200, 1200]).pvalue > SIGNIFICANCE
+
+
 @pytest.mark.parametrize(
     "shape",
     [

@@ -17,7 +17,7 @@ from nde.pinn.points import FixedPoints, RandomPoints
 from nde.pinn.preconditioning import PreconditionedDescent, condition_number, gram_matrix, preconditioner
 from nde.pinn.problem import Problem
 from nde.pinn.weighting import Causal, Combined, GradientNorm, TangentKernel
-from nde.taylor.operators import Unknown, laplacian, unknowns
+from nde.taylor.operators import NonFiniteResidualError, Unknown, laplacian, unknowns
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +162,44 @@ def test_a_natural_gradient_that_cannot_descend_stalls_and_leaves_the_parameters
     assert all(map(torch.equal, before, built.parameters()))
 
 
+class Root(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factor = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x):
+        return (self.factor * x).abs().sqrt()
+
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.network = MLP(1, width=4)
+
+    def forward(self, x):
+        return self.network(x).detach()
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (Root(), NonFiniteResidualError, "derivative by the parameters of the residual of condition 'data' is not fin"),
+        (Detached(), ValueError, "no residual depends on a trained parameter. Look for detach"),
+    ],
+)
+def test_natural_gradients_name_what_keeps_them_from_a_direction(model, error, message):
+    built = Problem(model.double(), {"data": Data(line(3), torch.tensor([0.0, 1.0, 0.0]))})
+    built.refresh()
+    with pytest.raises(error, match=message):
+        NaturalGradient(built).step()
+
+
+def test_natural_gradients_need_a_parameter_to_train():
+    frozen = MLP(1, width=4).requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter that requires a gradient"):
+        NaturalGradient(Problem(frozen, {"data": Data(line(3), torch.zeros(3))}))
+
+
 class Rosenbrock(nn.Module):
     def __init__(self):
         super().__init__()
@@ -275,6 +313,15 @@ def test_causal_weights_fall_with_what_came_before():
     assert causal.smallest == pytest.approx(float(weights.min()))
     both = Combined(causal, GradientNorm()).weights(built, built.residuals(), 0)
     assert both["equation"].shape == (400,)
+
+
+def test_causal_weights_of_early_parts_do_not_drown_in_later_losses():
+    u = Unknown("xt")
+    points = torch.tensor([[0.5, 0.1], [0.5, 0.6]], dtype=torch.float32)
+    built = Problem(MLP(2).float(), {"equation": Equation(u.t + u.x, points)})
+    causal = Causal("equation", 0.0, 1.0, chunks=2)
+    weights = causal.weights(built, {"equation": torch.tensor([0.1, 3e4], dtype=torch.float32)}, 0)["equation"]
+    torch.testing.assert_close(weights, torch.tensor([1.0, math.exp(-0.01)], dtype=torch.float32))
 
 
 def fourier(highest, penalty, gamma=None):

@@ -48,9 +48,10 @@ def built(kind, **settings):
         "retained": RetainedPoints(DOMAIN.sample, 32),
         "lbfgs": RandomPoints(DOMAIN.sample, 32, every=5),
         "natural": RandomPoints(DOMAIN.sample, 32, every=2),
+        "weighted lbfgs": RandomPoints(DOMAIN.sample, 32, every=None),
     }.get(kind)
     problem = advection(points)
-    if kind == "lbfgs":
+    if "lbfgs" in kind:
         optimizer = LBFGS(problem.parameters(), max_iter=3)
     elif kind == "natural":
         optimizer = NaturalGradient(problem, damping=1e-4, momentum=0.8)
@@ -58,6 +59,7 @@ def built(kind, **settings):
         optimizer = torch.optim.Adam(problem.parameters(), 1e-2)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9) if kind == "adaptive" else None
     weighting = Combined(GradientNorm(every=3), Causal("equation", 0.0, 1.0)) if kind == "retained" else None
+    weighting = GradientNorm(every=3) if kind == "weighted lbfgs" else weighting
     reference = Reference(DOMAIN.sample(50, generator=torch.Generator().manual_seed(9)), wave)
     return Trainer(
         problem,
@@ -70,7 +72,7 @@ def built(kind, **settings):
     )
 
 
-@pytest.mark.parametrize("kind", ["adam", "adaptive", "retained", "lbfgs", "natural"])
+@pytest.mark.parametrize("kind", ["adam", "adaptive", "retained", "lbfgs", "weighted lbfgs", "natural"])
 def test_a_resumed_run_equals_one_without_a_break_bit_by_bit(kind, tmp_path):
     whole = built(kind)
     assert whole.run(11) == "finished"
@@ -109,6 +111,21 @@ def test_optimizers_can_follow_each_other_on_one_problem():
     before = float(problem.loss().detach())
     Trainer(problem, LBFGS(problem.parameters())).run(20)
     assert float(problem.loss().detach()) < 0.1 * before
+
+
+def test_curvature_pairs_are_forgotten_when_the_weights_change(monkeypatch):
+    trainer = built("weighted lbfgs")
+    for condition in trainer.problem.conditions.values():
+        condition.points.every = None  # new points make it forget as well
+    resets = []
+    monkeypatch.setattr(trainer.optimizer, "reset_history", lambda: resets.append(trainer.iteration))
+    trainer.run(8)
+    assert sorted(set(resets)) == [0, 3, 6]  # GradientNorm(every=3)
+
+
+def test_there_is_no_loss_before_the_first_step():
+    trainer = built("adam")
+    assert set(trainer.evaluate()) == {"error", "rate"}
 
 
 def test_a_run_ends_at_its_target_error():
@@ -240,6 +257,16 @@ def test_errors_are_relative_and_the_trivial_fit_is_the_best_one():
     assert trainer.history.last("skill") == pytest.approx(trainer.history.last("error") / best)
 
 
+def test_a_reference_is_compared_in_the_type_of_the_model():
+    x = torch.rand(20, 1, dtype=torch.float64)
+    reference = Reference(x, x[:, 0])
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(1.5), model.bias.fill_(0.0)
+    assert reference.error(model) == pytest.approx(0.5, rel=1e-6)
+    assert reference.error(model.double()) == pytest.approx(0.5, rel=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pictures_of_history_solution_and_residual(tmp_path):
     pytest.importorskip("matplotlib").use("Agg")
@@ -279,6 +306,8 @@ def other_optimizer():
         (lambda: built("adam", checkpoint="nothing-here.pt").resume(), FileNotFoundError, "nothing-here"),
         (lambda: built("adam").run(-1), ValueError, "steps must be at least 0"),
         (lambda: Trainer(advection(), torch.optim.SGD(MLP(1).parameters()), target=0.1), ValueError, "give reference="),
+        (lambda: Trainer(advection(), torch.optim.SGD(MLP(1).parameters())), ValueError, "none of the problem's"),
+        (lambda: Reference(torch.rand(3, 1), torch.rand(3)).error(MLP(2)), ValueError, "reference's points of the"),
         (lambda: Reference(torch.rand(3, 1), torch.rand(2)), ValueError, "a row for each of the 3 points"),
         (lambda: Reference(torch.rand(2, 1), torch.full((2,), math.nan)), ValueError, "must be finite"),
         (lambda: relative_error(torch.rand(3, 2), torch.rand(3)), ValueError, "is expected"),

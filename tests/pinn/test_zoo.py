@@ -29,6 +29,7 @@ EXACT = {
     "smooth burgers_1d": lambda: zoo.burgers_1d(0.05),
     "kdv_soliton": zoo.kdv_soliton,
     "elasticity_2d": zoo.elasticity_2d,
+    "elastic_rest_2d": lambda: zoo.elastic_rest_2d(0.7, 0.4, rate=3.0),
     "kovasznay_flow": zoo.kovasznay_flow,
     "hamilton_jacobi_bellman": lambda: zoo.hamilton_jacobi_bellman(5),
     "black_scholes_barenblatt": lambda: zoo.black_scholes_barenblatt(4),
@@ -175,6 +176,7 @@ def test_hard_boundary_values_enter_the_operator_exactly():
     "case",
     [
         zoo.hamilton_jacobi_bellman(3),
+        zoo.hamilton_jacobi_bellman(3, mode="rank"),
         zoo.black_scholes_barenblatt(3),
         zoo.biharmonic_2d(),
         zoo.sine_gordon(3, mode="exact", samples=None),
@@ -197,8 +199,36 @@ def test_other_modes_estimate_the_same_residual():
     model = MLP(5, width=8).double()
     x = torch.rand(6, 5, dtype=torch.float64, generator=generator())
     for make in (zoo.hamilton_jacobi_bellman, zoo.black_scholes_barenblatt):
-        exact = make(4).residual(model, x)
-        torch.testing.assert_close(make(4, mode="sparse", samples=4).residual(model, x), exact)
+        exact = make(4).residual(model, x).value
+        torch.testing.assert_close(make(4, mode="sparse", samples=4).residual(model, x).value, exact)
+        torch.testing.assert_close(make(4).residual(lambda z: model(z)[..., 0], x).value, exact)
+
+
+@pytest.mark.parametrize("make", [zoo.hamilton_jacobi_bellman, zoo.black_scholes_barenblatt])
+def test_an_estimated_residual_has_an_unbiased_loss_and_no_jacobian(make):
+    torch.manual_seed(0)
+    model = MLP(7, width=8, depth=1).double()
+    x = torch.rand(6, 7, dtype=torch.float64, generator=generator())
+    exact = make(6).residual(model, x)
+    assert exact.exact
+    estimated = make(6, mode="sparse", samples=2, groups=2)
+    squares = torch.stack([estimated.residual(model, x).square for _ in range(1000)]).detach()
+    error = squares.std(0) / math.sqrt(len(squares))
+    assert bool(((squares.mean(0) - exact.value.square()).abs() < 5 * error).all())
+    problem = estimated.problem(model, interior=5, boundary=5)
+    problem.refresh()
+    with pytest.raises(TypeError, match='mode="exact"'):
+        NaturalGradient(problem).step()
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [(MLP(4, 2), 4, "needs a function with one output"), (MLP(5), 5, "must have the 3 coordinates of space and")],
+)
+def test_networks_and_points_of_another_size_are_refused_in_many_dimensions(model, inputs, message):
+    for make in (zoo.hamilton_jacobi_bellman, zoo.black_scholes_barenblatt):
+        with pytest.raises(ValueError, match=message):
+            make(3).residual(model, torch.rand(5, inputs))
 
 
 def test_cases_make_problems_that_train_and_references_in_any_type():
@@ -218,6 +248,7 @@ def test_cases_make_problems_that_train_and_references_in_any_type():
     [
         (lambda: zoo.burgers_1d(1e-4), "viscosity must be at least"),
         (lambda: zoo.sine_gordon(1), "dimension must be at least 2"),
+        (lambda: zoo.black_scholes_barenblatt(2, volatility=0.0), "volatility must be positive"),
         (
             lambda: zoo.solve_periodic(None, None, None, start=0, period=1, end=1, nodes=8, steps=30),
             "multiple of saved",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -105,6 +106,9 @@ class Periodic(Condition):
         points: Points of the lower face; the residual compares them with those one period on.
         order: Derivatives along the axis up to this order are matched.
         component, weight: See `Dirichlet`.
+
+    Raises:
+        ValueError: The period is zero or not finite.
     """
 
     def __init__(
@@ -118,6 +122,8 @@ class Periodic(Condition):
         weight: float = 1.0,
     ) -> None:
         super().__init__(points, weight)
+        if not 0 < abs(period) < math.inf:
+            raise ValueError(f"period must be finite and not zero, but is {period}.")
         self.axis = axis
         self.period = period
         self.order = check_count(order, "order", 0)
@@ -178,11 +184,14 @@ class Data(Condition):
         component, weight: See `Dirichlet`; a component needs values of the shape ``(n,)``.
 
     Raises:
+        TypeError: The values are not a tensor.
         ValueError: There are not as many values as points, or some are not finite.
     """
 
     def __init__(self, points: Tensor, values: Tensor, *, component: int | None = None, weight: float = 1.0) -> None:
         super().__init__(FixedPoints(points), weight)
+        if not isinstance(values, Tensor):
+            raise TypeError(f"values must be a tensor, but are a {type(values).__name__}. Write torch.tensor(values).")
         if values.ndim not in (1, 2) or len(values) != len(points):
             raise ValueError(
                 f"values must have one row for each of the {len(points)} points, but have the shape "

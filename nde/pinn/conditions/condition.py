@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,12 +27,12 @@ class Condition:
         weight: Factor of the mean square in the loss.
 
     Raises:
-        ValueError: The weight is not positive.
+        ValueError: The weight is not positive and finite.
     """
 
     def __init__(self, points: PointSet | Tensor, weight: float = 1.0) -> None:
-        if not weight > 0:
-            raise ValueError(f"weight must be positive, but is {weight}.")
+        if not 0 < weight < math.inf:
+            raise ValueError(f"weight must be positive and finite, but is {weight}.")
         self.points = as_points(points)
         self.weight = weight
 

@@ -50,7 +50,9 @@ class _Pair(Geometry):
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """See `Geometry.sample_boundary`: points of the operands' boundaries that are on that of the whole.
+        """See `Geometry.sample_boundary`: points of the operands' boundaries that part inside from outside.
+
+        Where boundaries of several operands run along each other, points that are drawn from each are thinned.
 
         Raises:
             ValueError: Almost none is.
@@ -71,7 +73,36 @@ class _Pair(Geometry):
             # in random order, because only the first ones may be kept
             return torch.cat(parts)[torch.randperm(size, generator=generator)]
 
-        return draw_accepted(draw, self.on_boundary, count, method, "on the boundary of the combination")
+        def accept(x: Tensor) -> Tensor:
+            exact = x.double()
+            shared = sum(leaf.on_boundary(exact, self._rounding(x)).long() for leaf in leaves)
+            kept = torch.rand(len(x), generator=generator) * shared < 1
+            return kept.to(x.device) & self._parts_inside_from_outside(exact, self._rounding(x))
+
+        return draw_accepted(draw, accept, count, method, "on the boundary of the combination")
+
+    def _parts_inside_from_outside(self, x: Tensor, rounding: float) -> Tensor:
+        """Return at which boundary points of an operand one side is inside of the whole and the other is not.
+
+        Distances alone do not tell: they are zero as well where two operands of a union touch, and where what is
+        subtracted ends on the boundary of what it is subtracted from.
+        """
+        step = 8 * rounding
+        found = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
+        for leaf in self.leaves():
+            across = step * leaf.normals(x)
+            sides = [self.signed_distance(x + sign * across) < 0 for sign in (1, -1)]
+            found |= leaf.on_boundary(x, rounding) & (sides[0] ^ sides[1])
+        return found
+
+    def on_boundary(self, x: Tensor, tolerance: float | None = None) -> Tensor:
+        """See `Geometry.on_boundary`; not where operands touch, nor at what is left of a part that is subtracted."""
+        x = self.checked(x)
+        near = super().on_boundary(x, tolerance)
+        rounding = self._rounding(x)
+        on_leaf = torch.stack([leaf.on_boundary(x, rounding) for leaf in self.leaves()]).any(0)
+        # within a tolerance there is no normal to step along
+        return near & (~on_leaf | self._parts_inside_from_outside(x.double(), rounding))
 
 
 def _known(measure: float | None, of: Geometry) -> float:
@@ -81,7 +112,10 @@ def _known(measure: float | None, of: Geometry) -> float:
 
 
 class Union(_Pair):
-    """The points of either of two domains, ``a | b``."""
+    """The points of either of two domains, ``a | b``.
+
+    For distances and for `vanishing` they must overlap: where they only touch, both are zero on the seam between them.
+    """
 
     def __init__(self, first: Geometry, second: Geometry) -> None:
         super().__init__(first, second)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nde.pinn.jacobian import residual_jacobian
-from nde.pinn.problem import Problem
+from nde.pinn.problem import Problem, check_finite
 from nde.taylor.operators.checks import check_count
 
 __all__ = ["NaturalGradient"]
@@ -43,7 +43,7 @@ class NaturalGradient(torch.optim.Optimizer):
         length: Of the last step, in directions.
 
     Raises:
-        ValueError: A setting is out of range.
+        ValueError: A setting is out of range; no parameter of the problem requires a gradient.
 
     Source:
         Müller and Zeinhofer, Achieving high accuracy with PINNs via energy natural gradient descent (2023);
@@ -70,6 +70,8 @@ class NaturalGradient(torch.optim.Optimizer):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, but is {momentum}.")
         trained = [parameter for parameter in problem.parameters() if parameter.requires_grad]
+        if not trained:
+            raise ValueError("the problem has no parameter that requires a gradient. Look for frozen parameters.")
         super().__init__(trained, {"damping": damping, "smallest_damping": damping, "momentum": momentum})
         self.problem = problem
         self.adaptive = adaptive
@@ -98,7 +100,8 @@ class NaturalGradient(torch.optim.Optimizer):
             weights: As for `Problem.losses`.
 
         Raises:
-            NonFiniteResidualError: The residual is not finite before the step.
+            NonFiniteResidualError: The residual, or its derivative by a parameter, is not finite before the step.
+            ValueError: No residual depends on a trained parameter.
         """
         group = self.param_groups[0]
         parameters = group["params"]
@@ -111,6 +114,11 @@ class NaturalGradient(torch.optim.Optimizer):
         dual = jacobian.shape[0] < jacobian.shape[1]
         gram = jacobian @ jacobian.T if dual else jacobian.T @ jacobian
         scale = float(gram.diagonal().mean())
+        if scale == 0 and before > 0 and not bool(jacobian.any()):
+            raise ValueError(
+                "no residual depends on a trained parameter. Look for detach() or torch.no_grad() in the model, and "
+                "for frozen parameters."
+            )
         right = target if dual else jacobian.T @ target
         while group["damping"] <= _LARGEST_DAMPING:
             solution = self._solve(gram, right, group["damping"] * scale)
@@ -161,7 +169,9 @@ class NaturalGradient(torch.optim.Optimizer):
             factor = self._factors(name, value, weights)
             residuals.append((value * factor).reshape(-1))
             self.losses[name] = residuals[-1].square().sum()
-            jacobian = residual_jacobian(self.problem, name, self.problem.points(name), chunk=self.chunk)
+            x = self.problem.points(name)
+            jacobian = residual_jacobian(self.problem, name, x, chunk=self.chunk)
+            check_finite(name, x, jacobian.reshape(len(x), -1), "derivative by the parameters of the residual")
             rows.append(jacobian * factor.expand_as(value).reshape(-1, 1))
         return torch.cat(residuals), torch.cat(rows)
 

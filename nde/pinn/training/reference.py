@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["Reference", "relative_error", "trivial_error"]
 
@@ -70,6 +70,20 @@ class Reference:
 
     @torch.no_grad()
     def error(self, model: Callable[[Any], Any]) -> float:
-        """Return the relative L2 error of a model."""
-        parts = [model(part) for part in self.points.split(self.batch)]
-        return relative_error(torch.cat(parts), self.values)
+        """Return the relative L2 error of a model, which is evaluated in its own type and on its own device.
+
+        Raises:
+            ValueError: The model takes no such points, or returns another shape than that of the values.
+        """
+        points, values = self.points, self.values
+        if isinstance(model, nn.Module):
+            like = next((each for each in model.parameters() if each.dtype.is_floating_point), points)
+            points, values = points.to(like), values.to(like)
+        try:
+            parts = [model(part) for part in points.split(self.batch)]
+        except RuntimeError as error:
+            raise ValueError(
+                f"the model cannot be evaluated at the reference's points of the shape {tuple(points.shape)} and the "
+                f"type {points.dtype}: {error}."
+            ) from error
+        return relative_error(torch.cat(parts), values)

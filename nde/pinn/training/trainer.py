@@ -75,6 +75,9 @@ class Trainer:
             raise ValueError("target is an error with respect to a reference: give reference= as well.")
         if isinstance(optimizer, NaturalGradient) and optimizer.problem is not problem:
             raise ValueError("the optimizer NaturalGradient was made for another problem.")
+        own = {id(parameter) for parameter in problem.parameters()}
+        if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+            raise ValueError("the optimizer has none of the problem's parameters. Make it of problem.parameters().")
         self.problem = problem
         self.optimizer = optimizer
         self.scheduler = scheduler
@@ -92,6 +95,7 @@ class Trainer:
         self.history = History()
         self.generator = torch.Generator().manual_seed(seed)
         self._losses: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor | float] = {}  # of the last step of L-BFGS
 
     def run(self, steps: int) -> Ending:
         """Train until ``steps`` steps have been taken, counted from the very first one.
@@ -129,7 +133,8 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """Write losses, error and learning rate down, and return them."""
         numbers = {f"loss/{name}": float(loss) for name, loss in self._losses.items()}
-        numbers["loss"] = sum(numbers.values())
+        if numbers:  # not before the first step
+            numbers["loss"] = sum(numbers.values())
         if self.reference is not None:
             numbers["error"] = self.reference.error(self.problem.model)
             if self.reference.trivial is not None:
@@ -149,7 +154,7 @@ class Trainer:
         fresh = self.problem.refresh(self.iteration, self.generator)
         if fresh and isinstance(self.optimizer, LBFGS):
             self.optimizer.reset_history()
-        weights: Mapping[str, Tensor | float] | None = None
+        weights = self._weights_before(self.optimizer) if self.weighting is not None else None
         first = True
 
         def closure() -> Tensor:
@@ -157,7 +162,7 @@ class Trainer:
             self.optimizer.zero_grad()
             with torch.enable_grad():
                 residuals = self.problem.residuals()
-                if first and self.weighting is not None:
+                if weights is None and self.weighting is not None:
                     weights = self.weighting.weights(self.problem, residuals, self.iteration)
                 losses = self.problem.losses(residuals, weights)
                 total = torch.stack(list(losses.values())).sum()
@@ -168,9 +173,6 @@ class Trainer:
             return total
 
         if isinstance(self.optimizer, NaturalGradient):
-            if self.weighting is not None:
-                residuals = self.problem.residuals()
-                weights = self.weighting.weights(self.problem, residuals, self.iteration)
             self.optimizer.step(weights=weights)
             self._losses = self.optimizer.losses
         else:
@@ -178,6 +180,21 @@ class Trainer:
         if self.scheduler is not None:
             self.scheduler.step()
         self.iteration += 1
+
+    def _weights_before(self, optimizer: Optimizer) -> Mapping[str, Tensor | float] | None:
+        """Return the weights of a step by an optimiser that has to know them beforehand, None for others.
+
+        Curvature pairs of differently weighted losses mislead: L-BFGS starts anew where the weights have changed.
+        """
+        assert self.weighting is not None  # asked for only where there is one
+        if not isinstance(optimizer, (NaturalGradient, LBFGS)):
+            return None
+        weights = self.weighting.weights(self.problem, self.problem.residuals(), self.iteration)
+        if isinstance(optimizer, LBFGS):
+            if not _same(weights, self._weights):
+                optimizer.reset_history()
+            self._weights = dict(weights)
+        return weights
 
     def _stopped_by_optimizer(self) -> Literal["converged", "stalled"] | None:
         """Return why the optimiser cannot go on, where new points or weights will not change that."""
@@ -207,6 +224,7 @@ class Trainer:
                 "weighting": None if self.weighting is None else self.weighting.state_dict(),
                 "points": self.problem.points_state(),
                 "losses": self._losses,
+                "weights": self._weights,
                 "generator": self.generator.get_state(),
                 "torch": torch.get_rng_state(),  # of estimators and dropout that draw from the default generator
                 "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -239,6 +257,7 @@ class Trainer:
         self.problem.load_points_state(state["points"])
         self.iteration = state["iteration"]
         self._losses = state["losses"]
+        self._weights = state.get("weights", {})
         self.generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
         if state["cuda"] and torch.cuda.is_available():
@@ -255,6 +274,12 @@ class Trainer:
                 return _NoBar()
             return tqdm(total=steps, initial=self.iteration, unit="step", dynamic_ncols=True)
         return _NoBar()
+
+
+def _same(one: Mapping[str, Tensor | float], other: Mapping[str, Tensor | float]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name])) for name in one
+    )
 
 
 class _NoBar:

@@ -40,6 +40,7 @@ class Case:
         periods: Period by periodic coordinate, with conditions up to ``periodic_order``.
         periodic_order: Highest derivative that is matched across a period.
         boundary_operators: Further operators of the unknown that vanish on the boundary, by name.
+        anchors: Single values of an output: point, output, value, by name, as of a pressure known up to a constant.
         trivial: Features of points, ``(n, d) -> (n, k)``, whose best linear combination a model has to beat.
     """
 
@@ -54,6 +55,7 @@ class Case:
     periods: dict[int, float] = field(default_factory=dict)
     periodic_order: int = 1
     boundary_operators: dict[str, Residual] = field(default_factory=dict)
+    anchors: dict[str, tuple[tuple[float, ...], int, float]] = field(default_factory=dict)
     trivial: Function | None = None
 
     def conditions(
@@ -83,6 +85,8 @@ class Case:
             found["boundary"] = Dirichlet(self.boundary, points(self.domain.sample_boundary), weight=weight)
         for name, operator in self.boundary_operators.items():
             found[name] = Equation(operator, points(self.domain.sample_boundary), weight=weight)
+        for name, (point, component, value) in self.anchors.items():
+            found[name] = Dirichlet(value, torch.tensor([point]), component=component, weight=weight)
         for axis, period in self.periods.items():
             lower = _LowerFace(self.domain, axis)
             order = self.periodic_order

@@ -14,9 +14,8 @@ from torch import Tensor
 from nde.pinn.geometry import Ball, Box, TimeProduct
 from nde.pinn.hard import HardConstraint
 from nde.pinn.zoo.case import Case
-from nde.taylor import OneHot, jet
-from nde.taylor.operators import Envelope, Estimate, gradient, laplacian, weighted_trace
-from nde.taylor.operators.checks import check_count
+from nde.taylor.operators import Envelope, Estimate, laplacian
+from nde.taylor.operators.checks import check_count, scalar_output
 
 __all__ = ["black_scholes_barenblatt", "hamilton_jacobi_bellman", "sine_gordon"]
 
@@ -130,15 +129,20 @@ def sine_gordon(
     )
 
 
-def hamilton_jacobi_bellman(dimension: int, *, mode: str = "exact", samples: int | None = None) -> Case:
+def hamilton_jacobi_bellman(
+    dimension: int, *, mode: str = "exact", samples: int | None = None, groups: int = 1
+) -> Case:
     """Return ``u_t + Laplace u - |grad u|^2 = 0`` on ``[-1, 1]^d``; at the end ``t = 1`` ``u = log((1 + |x|^2) / 2)``.
 
-    The solution is Hopf and Cole's, ``-log E exp(-g(x + sqrt(2) W))``; as ``g`` depends on ``|x|`` alone, it is the
-    integral of ``exp(-s) (1 + 4 tau s)^(-d/2) exp(-s |x|^2 / (1 + 4 tau s))`` over ``s``, taken by Gauss's quadrature.
+    The solution is Hopf and Cole's on the whole space, ``-log E exp(-g(x + sqrt(2) W))``, whose values are given on the
+    boundary of the box: without them the equation has many solutions there. As ``g`` depends on ``|x|`` alone, it is
+    the integral of ``exp(-s) (1 + 4 tau s)^(-d/2) exp(-s |x|^2 / (1 + 4 tau s))`` over ``s``, by Gauss's quadrature.
+
+    The trivial fit is made of 1, the time and the final values.
 
     Args:
         dimension: ``d``.
-        mode, samples: See `nde.taylor.operators.laplacian`.
+        mode, samples, groups: See `nde.taylor.operators.laplacian`; the gradient is exact in every mode.
 
     Source:
         Han, Jentzen, E, Solving high-dimensional partial differential equations using deep learning (2018).
@@ -160,17 +164,19 @@ def hamilton_jacobi_bellman(dimension: int, *, mode: str = "exact", samples: int
             total = total + mass * torch.exp(-s - 0.5 * dimension * torch.log(spread) - s * squared / spread)
         return torch.log(size) - math.log(2) - torch.log(total)
 
-    def residual(model: Model, x: Tensor) -> Tensor:
+    def residual(model: Model, x: Tensor) -> Estimate:
+        _check_coordinates(x, dimension)
         ahead = x.new_zeros(dimension + 1)
         ahead[-1] = 1
-        estimate = laplacian(model, x, mode=mode, samples=samples, axes=range(dimension), drift=ahead)
-        linear = estimate.value
-        if mode == "exact":  # by jets, through which Jacobians can be taken
-            slopes = jet(model, x, OneHot(torch.arange(dimension)), order=1).coefficient(1)
-            result = linear - slopes.square().sum(0)
-            return result if result.ndim == x.ndim - 1 else result[..., 0]
-        slope = gradient(model, x).value[..., :-1].square().sum(-1)
-        return (linear if linear.ndim == slope.ndim else linear[..., 0]) - slope
+        settings: dict[str, Any] = {"mode": mode, "samples": samples, "groups": groups}
+        linear = _scalar(laplacian(model, x, axes=range(dimension), drift=ahead, **settings), x, "this equation")
+        # reverse mode by torch.func, through which the Jacobians of natural gradients can be taken as well
+        value, pull = torch.func.vjp(model, x)[:2]
+        (slopes,) = pull(torch.ones_like(value))
+        return linear - slopes[..., :-1].square().sum(-1)
+
+    def final(x: Tensor) -> Tensor:
+        return torch.log((1 + (x[..., :-1] * x[..., :-1]).sum(-1)) / 2)
 
     return Case(
         f"Hamilton-Jacobi-Bellman {dimension}-D",
@@ -178,38 +184,67 @@ def hamilton_jacobi_bellman(dimension: int, *, mode: str = "exact", samples: int
         residual,
         solution,
         "Han, Jentzen, E (2018), equations 10 to 12",
-        final=lambda x: torch.log((1 + x[..., :-1].square().sum(-1)) / 2),
+        final=final,
+        boundary=solution,
+        trivial=lambda x: torch.stack([torch.ones_like(x[..., -1]), x[..., -1], final(x)], -1),
     )
 
 
 def black_scholes_barenblatt(
-    dimension: int, *, volatility: float = 0.4, rate: float = 0.05, mode: str = "exact", samples: int | None = None
+    dimension: int,
+    *,
+    volatility: float = 0.4,
+    rate: float = 0.05,
+    mode: str = "exact",
+    samples: int | None = None,
+    groups: int = 1,
 ) -> Case:
     """Return ``u_t + volatility^2 / 2 sum_i x_i^2 u_ii = rate (u - x . grad u)``; at the end ``t = 1`` ``u = |x|^2``.
 
+    On the box ``[0.5, 1.5]^d``, with the values of the whole space's solution given on its boundary: without them the
+    equation has many solutions there. The trivial fit is made of 1, the time and the final values.
+
     Args:
         dimension: ``d``.
-        volatility, rate: Of the model.
-        mode, samples: See `nde.taylor.operators.weighted_trace`.
+        volatility, rate: Of the model; the volatility is positive.
+        mode, samples, groups: See `nde.taylor.operators.laplacian`.
+
+    Raises:
+        ValueError: The volatility is not positive.
 
     Source:
         Raissi, Forward-backward stochastic neural networks: deep learning of high-dimensional partial differential
         equations (2018), section 4.1.
     """
     check_count(dimension, "dimension", 1)
+    if not volatility > 0:
+        raise ValueError(f"volatility must be positive, but is {volatility}.")
+    stretch = volatility / math.sqrt(2)
 
     def solution(x: Tensor) -> Tensor:
         growth = rate + volatility**2
         return torch.exp(growth * (1 - x[..., -1])) * (x[..., :-1] * x[..., :-1]).sum(-1)
 
-    def residual(model: Model, x: Tensor) -> Tensor:
-        prices = x[..., :-1]
-        sigma = torch.diag_embed(volatility * prices)
-        sigma = torch.cat([sigma, torch.zeros_like(sigma[..., :1, :])], -2)
-        drift = torch.cat([rate * prices, torch.ones_like(x[..., -1:])], -1)
-        estimate = weighted_trace(model, x, sigma=sigma, mode=mode, samples=samples, drift=drift)
-        result = estimate.value - rate * estimate.primal
-        return result if result.ndim == x.ndim - 1 else result[..., 0]
+    def residual(model: Model, x: Tensor) -> Estimate:
+        _check_coordinates(x, dimension)
+        # prices x_i (1 + stretch z_i): the Laplacian in z at 0 is the operator, without a matrix for each point
+        scale = torch.cat([stretch * x[..., :-1], torch.ones_like(x[..., -1:])], -1)
+        drift = x.new_full((dimension + 1,), rate / stretch)
+        drift[-1] = 1
+        estimate = laplacian(
+            lambda z: model(x + scale * z),
+            torch.zeros_like(x),
+            mode=mode,
+            samples=samples,
+            groups=groups,
+            axes=range(dimension),
+            drift=drift,
+        )
+        value = scalar_output(estimate.primal, x, "this equation")
+        return _scalar(estimate, x, "this equation") - rate * value
+
+    def final(x: Tensor) -> Tensor:
+        return (x[..., :-1] * x[..., :-1]).sum(-1)
 
     return Case(
         f"Black-Scholes-Barenblatt {dimension}-D",
@@ -217,5 +252,21 @@ def black_scholes_barenblatt(
         residual,
         solution,
         "Raissi (2018), section 4.1",
-        final=lambda x: x[..., :-1].square().sum(-1),
+        final=final,
+        boundary=solution,
+        trivial=lambda x: torch.stack([torch.ones_like(x[..., -1]), x[..., -1], final(x)], -1),
     )
+
+
+def _check_coordinates(x: Tensor, dimension: int) -> None:
+    if x.shape[-1] != dimension + 1:
+        raise ValueError(
+            f"points must have the {dimension} coordinates of space and the time on the last axis, but have the shape "
+            f"{tuple(x.shape)}."
+        )
+
+
+def _scalar(estimate: Estimate, x: Tensor, name: str) -> Estimate:
+    """Return an estimate of a scalar function without the axis of length 1, and refuse other functions."""
+    value = scalar_output(estimate.primal, x, name)
+    return estimate if value.shape == estimate.parts.shape[1:] else estimate[..., 0]

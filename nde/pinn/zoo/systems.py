@@ -12,7 +12,7 @@ from nde.pinn.geometry import Box
 from nde.pinn.zoo.case import Case
 from nde.taylor.operators import Expression, Unknown, unknowns
 
-__all__ = ["elasticity_2d", "kovasznay_flow", "navier_cauchy", "navier_stokes"]
+__all__ = ["elastic_rest_2d", "elasticity_2d", "kovasznay_flow", "navier_cauchy", "navier_stokes"]
 
 
 def navier_cauchy(first_lame: float, shear_modulus: float) -> tuple[Expression, Expression]:
@@ -71,6 +71,41 @@ def elasticity_2d(first_lame: float = 1.0, shear_modulus: float = 0.5) -> Case:
         boundary_operators={
             "u": u - u.given(lambda x: _component(x, 0)),
             "v": v - u.given(lambda x: _component(x, 1)),
+        },
+    )
+
+
+def elastic_rest_2d(first_lame: float = 1.0, shear_modulus: float = 0.5, *, rate: float = 2.0) -> Case:
+    """Return an elastic square without loads, with a given displacement ``(u, v)`` around it; two outputs.
+
+    With the harmonic function ``h = exp(rate y) sin(rate x)`` and ``k = (lambda + mu) / (2 lambda + 4 mu)`` the
+    displacement is ``(h, 0) - k grad(x h)``, divided by ``exp(rate)``.
+
+    Args:
+        first_lame, shear_modulus: ``lambda`` and ``mu``, of plane strain.
+        rate: Wave number of the displacement.
+
+    Source:
+        The solution of Papkovich and Neuber: Sadd, Elasticity (2009), section 13.4.
+    """
+    share = (first_lame + shear_modulus) / (2 * first_lame + 4 * shear_modulus)
+
+    def solution(x: Tensor) -> Tensor:
+        along = rate * x[..., 0]
+        grown = torch.exp(rate * (x[..., 1] - 1))
+        wave, slope = grown * torch.sin(along), grown * torch.cos(along)
+        return torch.stack([wave - share * (wave + along * slope), -share * along * wave], -1)
+
+    u, v = unknowns(2, "xy")
+    return Case(
+        "elastic body at rest 2-D",
+        Box([0.0, 0.0], [1.0, 1.0]),
+        navier_cauchy(first_lame, shear_modulus),
+        solution,
+        "Papkovich (1932), Neuber (1934)",
+        boundary_operators={
+            "u": u - u.given(lambda x: solution(x)[..., 0]),
+            "v": v - v.given(lambda x: solution(x)[..., 1]),
         },
     )
 
