@@ -33,7 +33,7 @@ from nde import pinn
 
 _MANY = 20_000  # dimensions from which on the network of neighbours is too dear, and perceptrons share weights
 _SHARED_BLOCK = 50
-_REFERENCE_NUMBERS = 20_000_000  # at most, in the points at which errors are measured
+_REFERENCE_NUMBERS = 10_000_000  # at most, in the points at which errors are measured
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 __all__ = ["Reference", "relative_error", "trivial_error"]
 
+_NUMBERS = 1 << 20  # evaluated at once
+
 
 def relative_error(values: Tensor, expected: Tensor) -> float:
     """Return the relative L2 error ``|values - expected| / |expected|``.
@@ -45,7 +47,7 @@ class Reference:
         points: Shape ``(n, d)``.
         values: Shape ``(n,)`` or ``(n, C)``, or a function of the points that returns these.
         trivial: Error of the best trivial fit; with it the skill ``error / trivial`` is reported beside each error.
-        batch: How many points are evaluated at once.
+        batch: How many points are evaluated at once; None: up to 10,000, fewer where they have very many coordinates.
 
     Raises:
         ValueError: There are not as many values as points, or some are not finite.
@@ -57,7 +59,7 @@ class Reference:
         values: Tensor | Callable[[Tensor], Tensor],
         *,
         trivial: float | None = None,
-        batch: int = 10000,
+        batch: int | None = None,
     ) -> None:
         self.points = points
         self.values = values(points) if callable(values) else values
@@ -66,7 +68,8 @@ class Reference:
         if not bool(torch.isfinite(self.values).all()):
             raise ValueError("values of a reference must be finite.")
         self.trivial = trivial
-        self.batch = batch
+        coordinates = max(points[:1].numel(), 1)
+        self.batch = max(min(10_000, _NUMBERS // coordinates), 1) if batch is None else batch
 
     @torch.no_grad()
     def error(self, model: Callable[[Any], Any]) -> float:
