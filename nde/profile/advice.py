@@ -29,7 +29,7 @@ __all__ = ["Advice", "Candidate", "advise"]
 _ODE_METHODS = ("bosh3", "tsit5", "dopri5", "dopri8")
 _SDE_METHODS = ("sosri2", "sriw1", "sosra2", "sra1")
 _TIGHTER = 1e-3  # tolerance of the reference over that of the recorded solve
-_WORTH_SAYING = 0.95  # a candidate that takes more than this part of the time is no advice
+_WORTH_SAYING = 0.95  # a candidate that takes more than this part of the recorded time is no advice
 _NO_WORSE = 1.1
 
 
@@ -86,10 +86,14 @@ class Advice:
 
     @property
     def best(self) -> Candidate:
-        """The fastest candidate whose error is within the tolerance, or no larger than the recorded one; maybe that."""
+        """The fastest candidate whose error is within the tolerance, or no larger than the recorded one.
+
+        It is the recorded one where no other is faster by more than the clock can tell for certain.
+        """
         limit = max(self.recorded.error * _NO_WORSE, 1.0)
         fit = [candidate for candidate in self.candidates if candidate.error <= limit]
-        return min(fit or [self.recorded], key=lambda candidate: candidate.seconds)
+        fastest = min(fit or [self.recorded], key=lambda candidate: candidate.seconds)
+        return fastest if fastest.seconds < _WORTH_SAYING * self.recorded.seconds else self.recorded
 
     @property
     def speed_up(self) -> float:
@@ -106,7 +110,7 @@ class Advice:
                 f"{indent}{candidate.seconds * 1e3:>7.2f} ms{candidate.evaluations:>14}{candidate.error:>10.3g}   "
                 f"{candidate.settings}{mark}"
             )
-        if self.best.recorded or self.best.seconds > _WORTH_SAYING * self.recorded.seconds:
+        if self.best.recorded:
             lines.append("Nothing that was tried is faster at that error or within the tolerance: keep the settings.")
         else:
             lines.append(
