@@ -16,7 +16,6 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nde.taylor.evaluate import evaluated
@@ -84,20 +83,24 @@ def order_of(index: MultiIndex, orders: tuple[int, ...]) -> int:
 
 
 def lower_set_jet(
-    f: Callable[[Any], Any], x: Tensor, orders: tuple[int, ...], kept: frozenset[int], degree: int
+    f: Callable[[Any], Any], x: Tensor, terms: Iterable[tuple[int, int, float]], kept: frozenset[int], degree: int
 ) -> Jet:
-    """Return a jet whose coefficient of order ``a . orders`` is ``d^a f(x) / a!`` for the multi-indices ``a`` of a set.
+    """Return the jet of a function along a curve in which several variables are coded as orders.
+
+    Along ``x_i + s_i t^(n_i)``, where the ``n_i`` are the grading of a lower set, its coefficient of order ``a . n`` is
+    ``s^a / a! d^a f(x)`` for the multi-indices ``a`` of the set.
 
     Args:
         f: Function of points.
         x: Shape ``(*S, d)``; one variable for each entry of the last axis.
-        orders: The grading of a lower set.
-        kept: The orders of its multi-indices.
-        degree: The largest sum of the entries of one of them.
+        terms: Of the curve: ``(variable, order, scale)``, where several may be of one order.
+        kept: The orders that are carried.
+        degree: The largest sum of the entries of a multi-index that is carried.
     """
+    vectors: dict[int, list[float]] = {}
+    for variable, order, scale in terms:
+        vectors.setdefault(order, [0.0] * x.shape[-1])[variable] += scale
     seeds: list[Any] = [None] * max(kept)
-    units = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
-    for variable, order in enumerate(orders):
-        if order:
-            seeds[order - 1] = units[variable].reshape([1] * (x.ndim - 1) + [-1])
+    for order, vector in vectors.items():
+        seeds[order - 1] = x.new_tensor(vector).reshape([1] * (x.ndim - 1) + [-1])
     return evaluated(f, x, seeds, max(kept), kept=kept, degree=degree)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nde.taylor.evaluate import jet
-from nde.taylor.lower_sets import grading, lower_set, lower_set_jet, order_of
+from nde.taylor.lower_sets import lower_set_jet
 from nde.taylor.operators.checks import check_output, check_points
+from nde.taylor.operators.curves import Curve, Form, cheapest_curve
 from nde.taylor.operators.polarisation import MultiIndex, Plan, Target, plan
 
-__all__ = ["Expansion", "chosen_way", "evaluate_targets", "linear_operator", "partial_derivatives"]
-
-_HIGHEST = 64  # the order up to which a jet of several variables is coded; loops over orders get slow above
+__all__ = ["chosen_way", "evaluate_forms", "linear_operator", "partial_derivatives", "straight_lines"]
 
 
 def partial_derivatives(
@@ -26,8 +23,8 @@ def partial_derivatives(
 ) -> tuple[Tensor, ...]:
     """Return partial derivatives of any orders, mixed ones included.
 
-    They come from a jet of several variables that holds all derivatives below those that are wanted, or from few jets
-    along straight lines (see `nde.taylor.operators.polarisation`): whichever carries fewer coefficients.
+    They come from one curve that codes several variables (see `nde.taylor.operators.curves`), or from few jets along
+    straight lines (see `nde.taylor.operators.polarisation`): whichever carries fewer coefficients.
 
     Args:
         f: Function of points, ``(*S, d) -> (*S,)``, ``(*S, 1)`` or ``(*S, C)``; called once for each jet.
@@ -45,9 +42,9 @@ def partial_derivatives(
     """
     check_points(f, x)
     indices = [_multi_index(derivative, coordinates, x.shape[-1]) for derivative in derivatives]
-    targets = [Target.of({index: 1}) for index in dict.fromkeys(indices) if any(index)]
-    value, values = evaluate_targets(f, x, targets)
-    found = {target.terms[0][0]: result for target, result in zip(targets, values, strict=True)}
+    wanted = [index for index in dict.fromkeys(indices) if any(index)]
+    value, values = evaluate_forms(f, x, [((index, Fraction(1)),) for index in wanted])
+    found = dict(zip(wanted, values, strict=True))
     return tuple(found.get(index, value) for index in indices)
 
 
@@ -60,7 +57,7 @@ def linear_operator(
 ) -> Tensor:
     """Return a linear combination of partial derivatives with rational coefficients.
 
-    It is planned as one: along straight lines it takes at most as many as its derivatives by themselves, often fewer.
+    It is planned as one, which takes at most as many coefficients as its derivatives by themselves, often fewer.
 
     Args:
         f, x, coordinates: See `partial_derivatives`.
@@ -74,7 +71,7 @@ def linear_operator(
         ValueError: As for `partial_derivatives`.
     """
     check_points(f, x)
-    by_order: dict[int, dict[MultiIndex, Fraction]] = {}
+    factors: dict[MultiIndex, Fraction] = {}
     for derivative, coefficient in terms.items():
         if isinstance(coefficient, bool) or not isinstance(coefficient, (int, Fraction)):
             raise TypeError(
@@ -82,47 +79,36 @@ def linear_operator(
                 f"{coefficient!r}. Use partial_derivatives and multiply."
             )
         index = _multi_index(derivative, coordinates, x.shape[-1])
-        group = by_order.setdefault(sum(index), {})
-        group[index] = group.get(index, Fraction(0)) + coefficient
-    factor = sum(by_order.pop(0, {}).values(), Fraction(0))
-    value, values = evaluate_targets(f, x, [Target.of(dict(group)) for group in by_order.values()])
+        factors[index] = factors.get(index, Fraction(0)) + coefficient
+    factor = factors.pop((0,) * x.shape[-1], Fraction(0))
+    form = tuple(sorted((index, value) for index, value in factors.items() if value))
+    value, values = evaluate_forms(f, x, [form] if form else [])
     parts = [value * float(factor)] if factor or not values else []
-    parts += values
-    return sum(parts[1:], parts[0])
+    return _total(parts + values)
 
 
-class Expansion(NamedTuple):
-    """A jet of several variables that holds all targets.
-
-    Attributes:
-        orders: The order of each variable, see `nde.taylor.lower_sets.grading`.
-        kept: The orders that are carried.
-        degree: The highest order of a derivative.
-        terms: For each target the orders that it reads, and their factors.
-    """
-
-    orders: tuple[int, ...]
-    kept: frozenset[int]
-    degree: int
-    terms: tuple[tuple[tuple[int, float], ...], ...]
+def chosen_way(forms: tuple[Form, ...]) -> Plan | Curve:
+    """Return what carries fewer coefficients: one curve that codes several variables, or straight lines."""
+    planned = straight_lines(forms)
+    curve = cheapest_curve(forms, _carried(_targets(forms), planned))
+    return planned if curve is None else curve
 
 
-@functools.lru_cache(maxsize=256)
-def chosen_way(targets: tuple[Target, ...]) -> Plan | Expansion:
-    """Return what carries fewer coefficients: a jet of several variables, or jets along straight lines."""
-    planned = plan(targets)
-    indices = lower_set(index for target in targets for index, _ in target.terms)
-    orders = grading(indices, _HIGHEST) if len(indices) <= _carried(targets, planned) else None
-    if orders is None:
-        return planned
-    terms = tuple(
-        tuple(
-            (order_of(index, orders), float(factor * math.prod(map(math.factorial, index))))
-            for index, factor in target.terms
-        )
-        for target in targets
-    )
-    return Expansion(orders, frozenset(order_of(index, orders) for index in indices), max(map(sum, indices)), terms)
+def straight_lines(forms: Iterable[Form]) -> Plan:
+    """Return the plan of jets along straight lines that hold the forms."""
+    return plan(tuple(_targets(forms)))
+
+
+def _targets(forms: Iterable[Form]) -> list[Target]:
+    """Return the parts of one order that the forms are made of, each once."""
+    return list(dict.fromkeys(part for form in forms for part in _parts(form)))
+
+
+def _parts(form: Form) -> list[Target]:
+    by_order: dict[int, dict[MultiIndex, Fraction | int]] = {}
+    for index, factor in form:
+        by_order.setdefault(sum(index), {})[index] = factor
+    return [Target.of(terms) for terms in by_order.values()]
 
 
 def _carried(targets: Sequence[Target], planned: Plan) -> int:
@@ -135,36 +121,39 @@ def _carried(targets: Sequence[Target], planned: Plan) -> int:
     return total
 
 
-def evaluate_targets(
-    f: Callable[[Any], Any], x: Tensor, targets: Sequence[Target], way: Plan | Expansion | None = None
+def evaluate_forms(
+    f: Callable[[Any], Any], x: Tensor, forms: Sequence[Form], way: Plan | Curve | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return ``f(x)`` and the value of each target, all of the shape of ``f(x)``; the way to them may be given."""
-    if not targets:
+    """Return ``f(x)`` and the value of each form, all of the shape of ``f(x)``; the way to them may be given."""
+    if not forms:
         return f(x), []
     if way is None:
-        way = chosen_way(tuple(targets))
-    if isinstance(way, Expansion):
-        return _evaluate_expansion(f, x, way)
+        way = chosen_way(tuple(forms))
+    if isinstance(way, Curve):
+        return _evaluate_curve(f, x, way)
+    targets = _targets(forms)
     totals: list[Any] = [None] * len(targets)
     value: Any = None
     for order in sorted(set(way.orders), reverse=True):
         members = [v for v, highest in enumerate(way.orders) if highest == order]
         value = _evaluate_group(f, x, targets, way, order, members, totals)
-    return value, totals
+    found = dict(zip(targets, totals, strict=True))
+    return value, [_total([found[part] for part in _parts(form)]) for form in forms]
 
 
-def _evaluate_expansion(f: Callable[[Any], Any], x: Tensor, way: Expansion) -> tuple[Tensor, list[Tensor]]:
-    result = lower_set_jet(f, x, way.orders, way.kept, way.degree)
+def _evaluate_curve(f: Callable[[Any], Any], x: Tensor, way: Curve) -> tuple[Tensor, list[Tensor]]:
+    seeds = [(seed.coordinate, seed.order, float(seed.scale)) for seed in way.seeds]
+    result = lower_set_jet(f, x, seeds, way.kept, way.degree)
     check_output(result, x)
-    totals = []
-    for terms in way.terms:
-        total: Any = None
-        for order, factor in terms:
-            term = result.coefficient(order)
-            term = term if factor == 1.0 else term * factor
-            total = term if total is None else total + term
-        totals.append(total)
-    return result.primal, totals
+    values = []
+    for weights in way.weights:
+        terms = [(result.coefficient(order), float(weight)) for order, weight in weights]
+        values.append(_total([value if weight == 1.0 else value * weight for value, weight in terms]))
+    return result.primal, values
+
+
+def _total(parts: list[Any]) -> Any:
+    return sum(parts[1:], parts[0])
 
 
 def _evaluate_group(

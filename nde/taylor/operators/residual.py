@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nde.taylor.operators.checks import check_points
+from nde.taylor.operators.curves import Curve, Form
 from nde.taylor.operators.expression import (
     Apply,
     Constant,
@@ -21,12 +23,12 @@ from nde.taylor.operators.expression import (
     Product,
     Sum,
 )
-from nde.taylor.operators.partials import Expansion, chosen_way, evaluate_targets
-from nde.taylor.operators.polarisation import Plan, Target, plan
+from nde.taylor.operators.partials import chosen_way, evaluate_forms, straight_lines
+from nde.taylor.operators.polarisation import Plan
 
 __all__ = ["Unknown", "evaluate_expressions", "expression_plan", "unknowns"]
 
-# (values of the targets, the function's value, the points) -> value
+# (values of the forms, the function's value, the points) -> value
 Evaluator = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 Linear = dict[tuple[int | None, tuple[int, ...]], Fraction]
 
@@ -105,8 +107,8 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
                 f"x must have the {len(expression.coordinates)} coordinates {expression.coordinates} on its last "
                 f"axis, but has the shape {tuple(x.shape)}."
             )
-    targets, way, evaluators = _compiled(tuple(expressions))
-    value, values = evaluate_targets(f, x, targets, way)
+    forms, way, evaluators = _compiled(tuple(expressions))
+    value, values = evaluate_forms(f, x, forms, way)
     results = [evaluator(values, value, x) for evaluator in evaluators]
     # an expression of constants only is a number
     return tuple(torch.as_tensor(result, dtype=x.dtype, device=x.device).expand(x.shape[:-1]) for result in results)
@@ -115,23 +117,23 @@ def evaluate_expressions(expressions: Sequence[Expression], f: Callable[[Any], A
 def expression_plan(*expressions: Expression) -> Plan:
     """Return the directions and weights of straight lines by which the expressions can be evaluated.
 
-    They are, where a jet of several variables does not carry fewer coefficients.
+    They are, where one curve that codes several variables does not carry fewer coefficients.
 
     The plan is made once and kept. Call this before `torch.compile`, which would trace the planner otherwise.
 
     Raises:
         ValueError: There is no derivative in them.
     """
-    targets = _compiled(expressions)[0]
-    if not targets:
+    forms = _compiled(expressions)[0]
+    if not forms:
         raise ValueError("there is no derivative in these expressions, so that nothing is planned.")
-    return plan(targets)
+    return straight_lines(forms)
 
 
 def _compiled(
     expressions: tuple[Expression, ...],
-) -> tuple[tuple[Target, ...], Plan | Expansion | None, tuple[Evaluator, ...]]:
-    """Return targets, the way to them, and how they are combined.
+) -> tuple[tuple[Form, ...], Plan | Curve | None, tuple[Evaluator, ...]]:
+    """Return the forms, the way to them, and how they are combined.
 
     They are kept on the first expression, because expressions never change.
     What is kept is not traced by `torch.compile`; call `expression_plan` once before compiling.
@@ -140,14 +142,14 @@ def _compiled(
         raise ValueError("expressions must hold at least one differential expression.")
     kept = expressions[0].__dict__.setdefault("_compiled", {})
     if expressions not in kept:
-        slots: dict[Target, int] = {}
+        slots: dict[Form, int] = {}
         evaluators = tuple(_build(expression, slots) for expression in expressions)
-        targets = tuple(slots)
-        kept[expressions] = (targets, chosen_way(targets) if targets else None, evaluators)
+        forms = tuple(slots)
+        kept[expressions] = (forms, chosen_way(forms) if forms else None, evaluators)
     return kept[expressions]
 
 
-def _build(node: Expression, slots: dict[Target, int]) -> Evaluator:
+def _build(node: Expression, slots: dict[Form, int]) -> Evaluator:
     if isinstance(node, Sum):
         return _build_sum(node, slots)
     if isinstance(node, Derivative):
@@ -174,19 +176,19 @@ def _build(node: Expression, slots: dict[Target, int]) -> Evaluator:
 
 
 def _build_derivative(
-    component: int | None, terms: dict[tuple[int, ...], Fraction], slots: dict[Target, int]
+    component: int | None, terms: dict[tuple[int, ...], Fraction], slots: dict[Form, int]
 ) -> Evaluator:
     if not any(any(index) for index in terms):
         factor = float(sum(terms.values()))
         return lambda values, value, x: (
             _component(value, x, component) * factor if factor != 1 else _component(value, x, component)
         )
-    slot = slots.setdefault(Target.of(dict(terms)), len(slots))
+    slot = slots.setdefault(tuple(sorted(terms.items())), len(slots))
     return lambda values, value, x: _component(values[slot], x, component)
 
 
-def _build_sum(node: Sum, slots: dict[Target, int]) -> Evaluator:
-    """Join the terms that are linear with rational coefficients: one target for each order of derivatives."""
+def _build_sum(node: Sum, slots: dict[Form, int]) -> Evaluator:
+    """Join the terms that are linear with numbers as coefficients: one form for each component."""
     linear: Linear = {}
     evaluators: list[Evaluator] = []
     for term in _flat_terms(node):
@@ -196,10 +198,10 @@ def _build_sum(node: Sum, slots: dict[Target, int]) -> Evaluator:
             continue
         for key, value in form.items():
             linear[key] = linear.get(key, Fraction(0)) + value
-    grouped: dict[tuple[int | None, int], dict[tuple[int, ...], Fraction]] = {}
+    grouped: dict[tuple[int | None, bool], dict[tuple[int, ...], Fraction]] = {}
     for (component, index), factor in linear.items():
         if factor:
-            grouped.setdefault((component, sum(index)), {})[index] = factor
+            grouped.setdefault((component, any(index)), {})[index] = factor
     evaluators += [_build_derivative(component, terms, slots) for (component, _), terms in grouped.items()]
     if not evaluators:
         return lambda values, value, x: x.new_zeros(x.shape[:-1])
@@ -221,15 +223,16 @@ def _flat_terms(node: Sum) -> list[Expression]:
 
 
 def _linear_form(node: Expression) -> Linear | None:
-    """Return the expression as a combination of derivatives with rational coefficients, where it is one."""
+    """Return the expression as a combination of derivatives with numbers as coefficients, where it is one."""
     if isinstance(node, Derivative):
         return {(node.component, node.index): Fraction(1)}
     if isinstance(node, Product):
         factor = Fraction(1)
         form: Linear | None = None
         for part in node.parts:
-            if isinstance(part, Constant) and isinstance(part.value, Fraction):
-                factor *= part.value
+            value = part.value if isinstance(part, Constant) else None
+            if isinstance(value, Fraction) or (isinstance(value, float) and math.isfinite(value)):
+                factor *= Fraction(value)  # a float is a fraction, too
             elif form is None:
                 form = _linear_form(part)
                 if form is None:
