@@ -229,6 +229,9 @@ def test_networks_and_points_of_another_size_are_refused_in_many_dimensions(mode
     for make in (zoo.hamilton_jacobi_bellman, zoo.black_scholes_barenblatt):
         with pytest.raises(ValueError, match=message):
             make(3).residual(model, torch.rand(5, inputs))
+    if inputs == 4:
+        with pytest.raises(ValueError, match=message):
+            zoo.sine_gordon(4).residual(model, torch.rand(5, inputs))
 
 
 def test_cases_make_problems_that_train_and_references_in_any_type():

@@ -114,9 +114,8 @@ def sine_gordon(
             estimate = laplacian(model.network, x, envelope=Envelope.ball(x), **settings)
         else:
             estimate = laplacian(model, x, **settings)
-        value = estimate.primal
-        if value.ndim > x.ndim - 1:
-            estimate, value = estimate[..., 0], value[..., 0]
+        value = scalar_output(estimate.primal, x, "this equation")
+        estimate = _scalar(estimate, x, "this equation")
         return (estimate + (torch.sin(value) - exact.source(x))) * (1 / dimension)
 
     return Case(
