@@ -146,7 +146,7 @@ def _linear(frame: Frame, input: Any, weight: Any, bias: Any = None) -> Any:
     return carried + bias if belongs(frame, bias) else carried
 
 
-@rule_for("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot")
+@rule_for("matmul", "__matmul__", "mm", "mv", "bmm", "dot")
 def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     if input.ndim == 1 or other.ndim == 1:
         left = torch.unsqueeze(input, -2) if input.ndim == 1 else input
@@ -160,9 +160,19 @@ def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     return Jet(frame, multilinear(frame, (left, right), torch.matmul))
 
 
-@rule_for("addmm", "baddbmm", "addmv", "addbmm")
+@rule_for("__rmatmul__")
+def _rmatmul(frame: Frame, input: Any, other: Any) -> Any:
+    return torch.matmul(other, input)
+
+
+@rule_for("addmm", "baddbmm", "addmv")
 def _addmm(frame: Frame, input: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     return input * beta + torch.matmul(left, right) * alpha
+
+
+@rule_for("addbmm")
+def _addbmm(frame: Frame, input: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return input * beta + torch.sum(torch.matmul(left, right), 0) * alpha
 
 
 @rule_for("outer", "ger")

@@ -81,7 +81,6 @@ _GENERAL = [
     "diff",
     "gather",
     "index_select",
-    "take",
     "take_along_dim",
     "masked_select",
     "avg_pool1d",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame
-from nde.taylor.registry import rule_for
+from nde.taylor.registry import RULES, rule_for
 
 __all__: list[str] = []
 
@@ -101,6 +101,15 @@ def _instance_norm(
         raise ValueError("instance_norm with running statistics would change them. Call .eval() on the module.")
     normalized = _standardized(input, tuple(range(2 - input.ndim, 0)), eps)
     return _affine(normalized, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))
+
+
+# torch and torch.nn.functional order the arguments differently
+RULES[torch.batch_norm] = lambda frame, input, weight, bias, mean, variance, *rest: _batch_norm(
+    frame, input, mean, variance, weight, bias, *rest
+)
+RULES[torch.instance_norm] = lambda frame, input, weight, bias, mean, variance, *rest: _instance_norm(
+    frame, input, mean, variance, weight, bias, *rest
+)
 
 
 @rule_for("normalize")

@@ -27,6 +27,15 @@ def _on_primal(function: Any) -> Callable[..., Any]:
     return rule
 
 
+def _on_detached(function: Any) -> Callable[..., Any]:
+    """Carry a step function whose derivative torch does not know, not even as zero."""
+
+    def rule(frame: Frame, *args: Any) -> Any:
+        return function(*(value.detach() if isinstance(value, torch.Tensor | Jet) else value for value in args))
+
+    return rule
+
+
 _STEP_FUNCTIONS = [
     "eq",
     "ne",
@@ -58,7 +67,6 @@ _STEP_FUNCTIONS = [
     "ceil",
     "round",
     "trunc",
-    "floor_divide",
     "argmax",
     "argmin",
     "argsort",
@@ -87,7 +95,6 @@ _STEP_FUNCTIONS = [
     "result_type",
     "is_contiguous",
     "stride",
-    "heaviside",
     "searchsorted",
     "bucketize",
     "is_same_size",
@@ -97,6 +104,8 @@ _STEP_FUNCTIONS = [
 ]
 for _function in functions_named(*_STEP_FUNCTIONS):
     RULES[_function] = _on_primal(_function)
+for _function in functions_named("floor_divide", "heaviside"):
+    RULES[_function] = _on_detached(_function)
 
 
 def _choose(frame: Frame, condition: Any, input: Any, other: Any) -> Any:

@@ -96,11 +96,6 @@ RULES[torch.linalg.norm] = lambda frame, A, ord=None, dim=None, keepdim=False, *
 )
 
 
-@rule_for("cdist", "pairwise_distance")
-def _distance(frame: Frame, *args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("distances of jets: write (a - b).square().sum(-1).sqrt(), which names the shapes.")
-
-
 @rule_for("amax")
 def _amax(frame: Frame, input: Any, dim: Any = (), keepdim: bool = False) -> Any:
     return _extreme(frame, input, dim, keepdim, torch.argmax)
