@@ -103,7 +103,10 @@ def _div(frame: Frame, input: Any, other: Any, *, rounding_mode: str | None = No
     if rounding_mode is not None:
         raise NotImplementedError("torch.div with rounding_mode is a step function: use the tensor jet.primal.")
     if not belongs(frame, other):
-        return torch.mul(input, 1 / other)
+        whole = isinstance(other, torch.Tensor) and not (other.is_floating_point() or other.is_complex())
+        return torch.mul(
+            input, 1 / (other.to(input.dtype) if whole else other)
+        )  # 1 / integers has torch's default dtype
     a, b = aligned(frame, input, other)
     inverse = 1 / b[0]
     quotient = [a[0] * inverse]
@@ -188,3 +191,20 @@ def _cross(frame: Frame, input: Any, other: Any, *, dim: int = -1) -> Any:
 
 
 RULES[torch.linalg.cross] = _cross
+
+
+@rule_for("cross")
+def _cross_of_first(frame: Frame, input: Any, other: Any, dim: int | None = None) -> Any:
+    shape = torch.broadcast_shapes(tuple(input.shape), tuple(other.shape))
+    axis = shape.index(3) - len(shape) if dim is None else dim  # the first axis of size 3, as torch finds it
+    return _cross(frame, input, other, dim=axis)
+
+
+@rule_for("addr")
+def _addr(frame: Frame, input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return input * beta + torch.outer(vec1, vec2) * alpha
+
+
+@rule_for("ldexp")
+def _ldexp(frame: Frame, input: Any, other: Any) -> Any:
+    return input * torch.exp2(other) if belongs(frame, other) else input * torch.pow(2.0, other)

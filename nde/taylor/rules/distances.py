@@ -41,6 +41,12 @@ def _pairwise_distance(frame: Frame, x1: Any, x2: Any, p: float = 2.0, eps: floa
     return torch.unsqueeze(length, -1) if keepdim else length
 
 
+@rule_for("pdist")
+def _pdist(frame: Frame, input: Any, p: float = 2.0) -> Any:
+    first, second = torch.triu_indices(input.shape[0], input.shape[0], 1, device=input.device)
+    return _length(input[first] - input[second], p)
+
+
 @rule_for("dist")
 def _dist(frame: Frame, input: Any, other: Any, p: float = 2) -> Any:
     return torch.norm(input - other, p)

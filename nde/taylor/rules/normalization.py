@@ -123,6 +123,23 @@ def _cosine_similarity(frame: Frame, x1: Any, x2: Any, dim: int = 1, eps: float 
     return torch.sum(x1 * x2, dim) / lengths
 
 
+@rule_for("local_response_norm")
+def _local_response_norm(
+    frame: Frame, input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    channels = torch.movedim(torch.square(input), 1, -1)
+    padded = torch.nn.functional.pad(channels, (size // 2, (size - 1) // 2))
+    sums = torch.movedim(torch.sum(padded.unfold(-1, size, 1), -1), -1, 1)
+    return input * torch.pow(sums * (alpha / size) + k, -beta)
+
+
+@rule_for("alpha_dropout", "feature_alpha_dropout")
+def _alpha_dropout(frame: Frame, input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+    if training and p > 0:
+        raise NotImplementedError("alpha dropout in training mode has no rule. Call .eval() on the module.")
+    return input
+
+
 @rule_for("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")
 def _dropout(frame: Frame, input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     if not training or p == 0:

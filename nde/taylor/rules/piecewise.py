@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame
-from nde.taylor.jet_type import Jet, belongs
+from nde.taylor.jet_type import Jet, belongs, plain_of
 from nde.taylor.registry import RULES, functions_named, rule_for
+from nde.taylor.rules.activations import refuse_in_place
 from nde.taylor.rules.algebra import aligned
 
 __all__: list[str] = []
@@ -101,6 +102,23 @@ _STEP_FUNCTIONS = [
     "element_size",
     "get_device",
     "is_nonzero",
+    "is_signed",
+    "is_conj",
+    "ndimension",
+    "isreal",
+    "isposinf",
+    "isneginf",
+    "isin",
+    "logical_xor",
+    "nonzero",
+    "argwhere",
+    "fix",
+    "bool",
+    "int",
+    "long",
+    "short",
+    "byte",
+    "char",
 ]
 for _function in functions_named(*_STEP_FUNCTIONS):
     RULES[_function] = _on_primal(_function)
@@ -175,6 +193,29 @@ def _prelu(frame: Frame, input: Any, weight: Any) -> Any:
 @rule_for("nan_to_num")
 def _nan_to_num(frame: Frame, input: Any, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     return _choose(frame, torch.isfinite(input), input, torch.nan_to_num(_primal(frame, input), nan, posinf, neginf))
+
+
+@rule_for("copysign")
+def _copysign(frame: Frame, input: Any, other: Any) -> Any:
+    signs = torch.copysign(torch.ones_like(input), plain_of(other) if hasattr(other, "detach") else other)
+    return torch.abs(input) * signs
+
+
+@rule_for("fmod")
+def _fmod(frame: Frame, input: Any, other: Any) -> Any:
+    if belongs(frame, other):
+        raise NotImplementedError("the divisor of torch.fmod may not be a jet.")
+    return input - torch.div(_primal(frame, input).detach(), other, rounding_mode="trunc") * other
+
+
+@rule_for("rrelu")
+def _rrelu(
+    frame: Frame, input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Any:
+    refuse_in_place("rrelu", inplace)
+    if training:
+        raise ValueError("rrelu in training mode draws slopes at random. Call .eval() on the module.")
+    return torch.where(input > 0, input, input * ((lower + upper) / 2))
 
 
 @rule_for("frac")

@@ -6,8 +6,9 @@ several functions share ("norm"); what stands after a colon tells cases of one n
 
 from tests.taylor.cases.elementwise import ELEMENTWISE
 from tests.taylor.cases.layers import COMPLEX, LAYERS
+from tests.taylor.cases.networks import NETWORKS
 from tests.taylor.cases.products import LINEAR_ALGEBRA, PRODUCTS
 from tests.taylor.cases.shapes import REDUCTIONS, SHAPES
 from tests.taylor.cases.values import VALUES
 
-CASES = {**ELEMENTWISE, **PRODUCTS, **LINEAR_ALGEBRA, **SHAPES, **REDUCTIONS, **LAYERS, **COMPLEX, **VALUES}
+CASES = {**ELEMENTWISE, **PRODUCTS, **LINEAR_ALGEBRA, **SHAPES, **REDUCTIONS, **LAYERS, **COMPLEX, **NETWORKS, **VALUES}

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy
 import torch
 
 from tests.taylor.cases.case import Case, table
@@ -17,6 +18,12 @@ EXPONENTS = torch.tensor([1.5, 2.0, -0.3], dtype=torch.float64)
 
 def alone(op, x):
     return op(x)
+
+
+def mean_of_cosines(x):
+    """sin(pi x) / (pi x) as an integral, by 60 nodes of Gauss and Legendre."""
+    nodes, weights = (torch.from_numpy(part) for part in numpy.polynomial.legendre.leggauss(60))
+    return torch.cos(math.pi * x[..., None] * (nodes + 1) / 2) @ weights / 2
 
 
 SMOOTH = [
@@ -44,6 +51,18 @@ ELEMENTWISE = {
     **table(WITHIN_HALF, {"logit": alone, "ndtri": alone, "logit: eps": lambda op, x: op(x, 0.05)}),
     "hardsigmoid": Case(alone, OFF_ZERO, lambda x: (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE),
     "hardswish": Case(alone, OFF_ZERO, lambda x: x * (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE),
+    "sinc": Case(
+        lambda op, x: op(x) * op(x - 0.2),
+        OFF_ZERO,
+        lambda x: mean_of_cosines(x) * mean_of_cosines(x - 0.2),
+        "NaN at zero",
+    ),
+    "ldexp": Case(
+        lambda op, x: op(x, x.sin()) + op(x, torch.tensor([1, 2, -1])),
+        OFF_ZERO,
+        lambda x: x * (2 ** x.sin() + torch.tensor([2.0, 4.0, 0.5])),
+        "torch's derivative computes powers of two in whole numbers",
+    ),
     "celu": Case(
         lambda op, x: op(x, 1.3),
         OFF_ZERO,
@@ -65,6 +84,9 @@ ELEMENTWISE = {
             "clip": lambda op, x: op(x, -1, 1).square(),
             "clamp_min": lambda op, x: op(x, 0.1) * x,
             "clamp_max": lambda op, x: op(x, 0.1) * x,
+            "rrelu": lambda op, x: op(x),
+            "copysign": lambda op, x: op(x.exp(), -x) + op(x, -1.0),
+            "fmod": lambda op, x: op(x.exp(), 0.9) * op(x, 0.9),
             "maximum": lambda op, x: op(x.sin(), x.cos()) + op(x, torch.zeros(3, dtype=torch.float64)),
             "minimum": lambda op, x: op(x, x * x),
             "fmax": lambda op, x: op(x.sin(), x.cos()),
@@ -100,6 +122,9 @@ ELEMENTWISE = {
             "atan2": lambda op, x: op(x.sin(), -x.exp()),
             "arctan2": lambda op, x: op(-x.exp(), x.sin()) + op(x, torch.ones(3, dtype=torch.float64)),
             "logaddexp": lambda op, x: op(x, x.sin()) + op(x, EXPONENTS),
+            "logaddexp2": lambda op, x: op(x, x.sin()),
+            "multigammaln": lambda op, x: op(x + 1, 3),
+            "mvlgamma": lambda op, x: op(x + 1, 3),
             "xlogy": lambda op, x: op(x.sin(), x) + op(x, EXPONENTS.square()),
             "xlog1py": lambda op, x: op(x.sin(), x),
             "addcmul": lambda op, x: op(x, x.sin(), x.exp(), value=0.7),

@@ -11,6 +11,9 @@ MEAN, VARIANCE = draw(3, seed=9), draw(3, seed=10).exp()
 WRONG_THIRD = "torch's own derivatives are wrong from the third order on, or missing from the second"
 
 
+SECOND_MISSING = "torch has no derivative of second order"
+
+
 def standardized(x, axes):
     return (x - x.mean(axes, True)) / (x.var(axes, False, True) + 1e-5).sqrt()
 
@@ -110,6 +113,8 @@ LAYERS = {
         {
             "normalize": lambda op, x: op(x, dim=1) + op(x, 3.0, 0),
             "cosine_similarity": lambda op, x: op(x, SQUARE[:3], dim=1) + op(x, x.exp(), 1),
+            "alpha_dropout": lambda op, x: op(x.sin(), 0.5, False),
+            "feature_alpha_dropout": lambda op, x: op(x.sin(), 0.5, False),
             "glu": lambda op, x: op(x) + op(x, 1),
             "rnn_tanh_cell": lambda op, x: op(x, x.sin(), *RNN),
             "rnn_relu_cell": lambda op, x: op(x, x.sin(), *RNN),
@@ -126,6 +131,7 @@ LAYERS = {
             "feature_dropout": lambda op, x: op(x.sin(), 0.5, False),
         },
     ),
+    "local_response_norm": Case(lambda op, x: op(x.exp(), 2, 0.5) + op(x, 3), SIGNAL),
     "dropout2d": Case(lambda op, x: op(x.sin(), 0.5, False), PICTURE),
     "dropout3d": Case(lambda op, x: op(x.sin(), 0.5, False), PICTURE),
 }

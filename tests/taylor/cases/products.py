@@ -38,6 +38,9 @@ PRODUCTS = {
             "outer": lambda op, x: op(x[0], x[1].sin()),
             "ger": lambda op, x: op(x[0], x[1].sin()),
             "cross": lambda op, x: op(x[:, :3], x[:, 1:].sin()) + op(x[:, :3], x[:, 1:], dim=0),
+            "torch.cross": lambda op, x: op(x[:, :3], x[:, 1:].sin(), dim=1),
+            "Tensor.cross": lambda op, x: op(x[:, :3], x[:, 1:].sin(), 1),
+            "addr": lambda op, x: op(x, x[:, 0], x[0].sin(), beta=0.5, alpha=2.0),
             "inner": lambda op, x: op(x, x.sin()) + op(x, SQUARE[0])[:, None],
             "vdot": lambda op, x: op(x[0], x[1].sin()),
             "vecdot": lambda op, x: op(x, x.sin()),
@@ -52,6 +55,7 @@ PRODUCTS = {
         },
     ),
     "chain_matmul": Case(lambda op, x: op(x, SQUARE, x.mT), MATRIX, warns=True),
+    "torch.cross: first axis of three": Case(lambda op, x: op(x, x.sin()), MATRIX, warns=True),
     "conv1d": Case(lambda op, x: op(x, KERNELS[:, :, :, 0, 0], KERNELS[:, 0, 0, 0, 0], padding=1).sin(), SIGNAL),
     "conv1d: unbatched": Case(lambda op, x: op(x[0].sin(), KERNELS[:, :, :, 0, 0], padding=1), SIGNAL),
     "conv2d": Case(
@@ -80,6 +84,13 @@ LINEAR_ALGEBRA = table(
         "slogdet": lambda op, x: torch.stack(tuple(op(-definite(x[:, [0, 1, 2, 2]])))) + op(definite(x)).logabsdet,
         "logdet": lambda op, x: op(definite(x.sin())),
         "cholesky": lambda op, x: op(definite(x)) + op(definite(x), upper=True),
+        "cholesky_solve": lambda op, x: (
+            op(x.mT.sin(), torch.linalg.cholesky(definite(x))) + op(x.mT, definite(x).triu(), True)
+        ),
+        "cholesky_inverse": lambda op, x: op(torch.linalg.cholesky(definite(x))),
+        "vander": lambda op, x: op(x) + op(x[0], N=4),
+        "matrix_norm": lambda op, x: op(x) + op(x, 1) + op(x, -float("inf")) + op(x, float("inf"), keepdim=True),
+        "linalg.norm: of matrices": lambda op, x: op(x, 1) + op(x, "fro") + op(x, float("inf"), (1, 0)) + op(x[0], 3),
         "matrix_power": lambda op, x: op(x.mT @ x, 3) + op(definite(x), -1) + op(definite(x), 0),
     },
 )

@@ -7,6 +7,45 @@ from tests.taylor.cases.products import MATRIX, PICTURE, SIGNAL, SQUARE
 
 INDEX = torch.tensor([2, 0, 0])
 
+ARRANGEMENTS = table(
+    MATRIX,
+    {
+        "atleast_1d": lambda op, x: op([x[0, 0].sin(), x[0]])[0] + op(x[0, 1]),
+        "atleast_2d": lambda op, x: op([x[0].sin(), x[0, 1]])[0] + op(x[0, 0]),
+        "atleast_3d": lambda op, x: op([x[0].sin(), x[0]])[0] + op(x),
+        "atleast_3d: starred": lambda op, x: torch.atleast_3d(x[0].sin(), x)[1],
+        "broadcast_tensors": lambda op, x: op(x[:, None].sin(), SQUARE)[0] * op(x[0], SQUARE)[0],
+        "cartesian_prod": lambda op, x: op(x[0].sin(), x[:, 0]).sum() * op(x[0]),
+        "block_diag": lambda op, x: op(x.sin(), SQUARE, x[0]),
+        "column_stack": lambda op, x: op([x.sin(), x[:, 0]]),
+        "dstack": lambda op, x: op([x.sin(), SQUARE[:3]]),
+        "hsplit": lambda op, x: op(x.sin(), 2)[1] + op(x[0], [1])[0],
+        "vsplit": lambda op, x: op(x.sin(), 3)[1],
+        "dsplit": lambda op, x: op(x.sin()[None], 2)[1],
+        "diagflat": lambda op, x: op(x[0].sin(), 1),
+        "linalg.diagonal": lambda op, x: op(x.sin(), offset=1),
+        "sum_to_size": lambda op, x: op(x.sin(), 4) + op(x, (3, 1)),
+        "scatter": lambda op, x: op(x.sin(), 1, INDEX[:, None], x[:, :1].exp()) + op(x, 0, INDEX[:, None], 2.0),
+        "scatter_add": lambda op, x: (
+            op(x.sin(), 1, INDEX[:, None], x[:, 1:2].exp()) + op(SQUARE[:3], 0, INDEX[None], x[1:2, :3])
+        ),
+        "scatter_reduce": lambda op, x: (
+            op(x.sin(), 1, INDEX[:, None], x[:, 1:2], "mean") + op(x, 1, INDEX[:, None], x[:, :1].exp(), "sum")
+        ),
+        "index_add": lambda op, x: op(x.sin(), 1, INDEX, x[:, 1:].exp(), alpha=2) + op(x, 1, INDEX, SQUARE[:3, :3]),
+        "index_copy": lambda op, x: op(x.sin(), 1, INDEX[:2], x[:, 2:].exp()),
+        "index_fill": lambda op, x: op(x.sin(), 1, INDEX, 2.0) + op(x, 0, INDEX[:1], -1.0),
+        "index_put": lambda op, x: op(x.sin(), (INDEX[:2], INDEX[:2]), x[0, :2].exp()) + op(x, (INDEX,), x, True),
+        "masked_scatter": lambda op, x: op(x.sin(), MATRIX > 0, x.exp()) + op(SQUARE[:3], MATRIX > 0, x),
+        "select_scatter": lambda op, x: op(x.sin(), x[:, 0].exp(), 1, 2),
+        "slice_scatter": lambda op, x: op(x.sin(), x[:, :2].exp(), 1, 0, 4, 2),
+        "diagonal_scatter": lambda op, x: op(x.sin(), x[0, :3].exp(), 1) * op(SQUARE[:3], x[0, :3]),
+        "torch.embedding": lambda op, x: op(x.sin(), INDEX),
+        "nn.functional.embedding": lambda op, x: op(INDEX, x.sin()),
+        "embedding_bag": lambda op, x: op(INDEX[None], x.sin(), mode="sum") + op(INDEX[:, None], x),
+    },
+)
+
 SHAPES = {
     **table(
         MATRIX,
@@ -105,6 +144,7 @@ SHAPES = {
             "interpolate: bicubic": lambda op, x: op(x.exp(), size=(3, 5), mode="bicubic"),
         },
     ),
+    **ARRANGEMENTS,
     "pixel_shuffle": Case(lambda op, x: op(x.exp(), 2), draw(1, 4, 2, 2)),
     "fold": Case(lambda op, x: op(x.exp(), (3, 3), 2), draw(1, 4, 4)),
 }
@@ -112,6 +152,10 @@ SHAPES = {
 
 def distances(x, y):
     return (x[:, None] - y).norm(dim=-1)
+
+
+def between(x):
+    return x[[0, 0, 1]] - x[[1, 2, 2]]
 
 
 NO_SECOND = "torch has no second derivative"
@@ -127,10 +171,25 @@ REDUCTIONS = table(
         "norm": lambda op, x: op(x) + op(x, 2, 1)[:, None] + op(x, 3, 1, True) + op(x, 1, 1, True),
         "norm: maximum": lambda op, x: op(x.sin() * x, float("inf"), 1),
         "vector_norm": lambda op, x: op(x) + op(x, 3, dim=1) + op(x, dim=(0, 1)),
+        "cumprod": lambda op, x: op(x, 1) + op(x.sin(), 0),
+        "cumulative_trapezoid": lambda op, x: op(x.sin(), dim=0).sum(0)[:3] + op(x, x.exp()) + op(x, dx=0.3),
+        "var_mean": lambda op, x: torch.cat(op(x, 1)) * op(x)[0] + op(x, 0, keepdim=True)[1].sum(),
+        "nansum": lambda op, x: op(x.exp(), 1) + op(x.sin()),
+        "nanmean": lambda op, x: op(x.exp(), 1) + op(x.sin()),
+        "cov": lambda op, x: op(x.sin()) + op(x[0], correction=0),
+        "sort": lambda op, x: op(x.sin())[0] + op(x, 0, True)[0] + op(x, dim=1, descending=True).values,
+        "topk": lambda op, x: op(x.sin(), 2)[0] + op(x, 1, 1)[0] + op(x, k=2, dim=1, largest=False).values,
+        "kthvalue": lambda op, x: op(x.sin(), 2)[0] + op(x, 3, 1).values + op(x, 2, 0, True)[0].sum(),
+        "median": lambda op, x: op(x.sin()) + op(x, 1)[0] * op(x, 1, keepdim=True).values,
+        "nanmedian": lambda op, x: op(x.sin()) + op(x, 1)[0],
+        "cummax": lambda op, x: op(x.sin(), 1)[0] + op(x, 0).values,
+        "cummin": lambda op, x: op(x.sin(), 1)[0],
+        "msort": lambda op, x: op(x.sin()),
+        "aminmax": lambda op, x: op(x.sin())[0] + op(x, dim=1).max + op(x, dim=1).min,
         "prod": lambda op, x: op(x, 1) + op(x) + op(x, 0, True)[:, :3],
         "amax": lambda op, x: op(x.sin(), 1) + op(x, (0, 1)) + op(x),
         "amin": lambda op, x: op(x.sin(), 1, True) * op(x, 0),
-        "max": lambda op, x: op(x.sin(), 1)[0] + op(x.exp()) + op(x, SQUARE[:3]).sum(),
+        "max": lambda op, x: op(x.sin(), 1)[0] + op(x, 1).values + op(x.exp()) + op(x, SQUARE[:3]).sum(),
         "min": lambda op, x: op(x.sin(), 1)[0] + op(x.exp()) + op(x, x.sin()).sum(),
         "logsumexp": lambda op, x: op(x, 1) + op(x, (0, 1)) + op(x, 0, True)[0, :3],
         "softmax": lambda op, x: op(x, -1) + op(x, dim=0),
@@ -139,8 +198,6 @@ REDUCTIONS = table(
         "pairwise_distance": lambda op, x: op(x, SQUARE[:3]) + op(x, x.exp(), 3.0, keepdim=True)[:, 0],
         "dist": lambda op, x: op(x, x.exp()) + op(x, SQUARE[:3], 3),
         "cumsum": lambda op, x: op(x.sin(), 1) + op(x, 0),
-        "mse_loss": lambda op, x: op(x.sin(), SQUARE[:3]) + op(x, x.exp(), reduction="sum"),
-        "l1_loss": lambda op, x: op(x.sin(), 2 + x.cos()) + op(x, 9 + x.exp(), reduction="none"),
     },
 )
 REDUCTIONS |= {
@@ -160,6 +217,24 @@ REDUCTIONS |= {
         lambda op, x: op(x[:2], x[:2]),
         MATRIX,
         lambda x: (x[0] - x[1]).norm() * (1 - torch.eye(2, dtype=torch.float64)),
+        NO_SECOND,
+    ),
+    "logcumsumexp": Case(
+        lambda op, x: op(x, 1) + op(x.exp(), 0),
+        MATRIX,
+        lambda x: x.exp().cumsum(1).log() + x.exp().exp().cumsum(0).log(),
+        "NaN from the third order on",
+    ),
+    "std_mean": Case(
+        lambda op, x: torch.cat(op(x, 1)) * op(x, correction=0)[0],
+        MATRIX,
+        lambda x: torch.cat([x.var(1).sqrt(), x.mean(1)]) * x.var(correction=0).sqrt(),
+        "NaN from the third order on",
+    ),
+    "pdist": Case(
+        lambda op, x: op(x.sin()) + op(x, 3.0),
+        MATRIX,
+        lambda x: between(x.sin()).norm(dim=-1) + between(x).abs().pow(3).sum(-1).pow(1 / 3),
         NO_SECOND,
     ),
 }

@@ -8,6 +8,7 @@ from tests.taylor.cases.products import MATRIX
 OTHER = draw(3, 4, seed=11)
 TIMES = ["eq", "ne", "lt", "le", "gt", "ge", "not_equal", "less", "less_equal", "greater", "greater_equal", "isclose"]
 SPECIAL = ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"]
+MORE = ["isreal", "isposinf", "isneginf", "fix", "bool", "int", "long", "short", "byte", "char"]
 TESTS = ["isnan", "isinf", "isfinite", "signbit", "logical_not", "any", "all", "count_nonzero", "argmax", "argmin"]
 STEPS = ["sign", "sgn", "floor", "ceil", "round", "trunc", "argsort"]
 CONVERSIONS = ["clone", "contiguous", "double", "cpu"]
@@ -66,6 +67,24 @@ VALUES |= table(
     MATRIX, dict.fromkeys(["rand_like", "randn_like", "empty_like"], shaped), vmapped=False
 )  # a random value within vmap asks the user which one
 VALUES |= {
+    **table(
+        MATRIX,
+        {
+            **dict.fromkeys(MORE, lambda op, x: op(3 + x.sin()).double() * x),
+            **dict.fromkeys(["is_signed", "is_conj", "ndimension"], constant),
+            "logical_xor": compared,
+            "isin": lambda op, x: op(x.detach(), MATRIX[0]).double() * x + op(x, MATRIX[0]).double() * x,
+        },
+    ),
+    **table(
+        MATRIX,
+        {
+            "nonzero": lambda op, x: op(x.relu()).double().sum() * x,
+            "argwhere": lambda op, x: op(x.relu()).double().sum() * x,
+        },
+        compiled=False,
+    ),
+    "to: whole numbers": Case(lambda op, x: op(3 * x, torch.int64) * x + x.type(torch.int64), MATRIX),
     "floor_divide": Case(
         lambda op, x: op(x.exp(), 0.3) * x, MATRIX, lambda x: torch.floor(x.exp() / 0.3) * x, "torch has no derivative"
     ),
