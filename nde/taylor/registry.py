@@ -24,6 +24,9 @@ Rule = Callable[..., Any]  # (frame, *args, **kwargs) with the arguments of the 
 
 RULES: dict[Any, Rule] = {}
 
+# The rules of operators that torch writes in Python, by name: as keys of a table torch.compile does not recognise them.
+_PYTHON_OPERATORS: dict[str, Rule] = {}
+
 # where functions arrive that torch writes in Python, when they are called with a list of tensors
 VARIABLE_FUNCTIONS: Any = torch._C._VariableFunctions
 
@@ -79,6 +82,9 @@ def rule_for(*names: str) -> Callable[[Rule], Rule]:
     def register(rule: Rule) -> Rule:
         for function in functions_named(*names):
             RULES[function] = rule
+            name = function.__name__
+            if getattr(function, "__module__", None) == "torch._tensor" and (name.startswith("__") or name == "pow"):
+                _PYTHON_OPERATORS[name] = rule
         return rule
 
     return register
@@ -119,7 +125,9 @@ def find_rule(function: Any) -> Rule:
         InPlaceError: The function writes to its argument.
         MissingRuleError: There is no rule; the message shows how to register one.
     """
-    rule = RULES.get(function)
+    rule = _PYTHON_OPERATORS.get(getattr(function, "__name__", "")) if torch.compiler.is_compiling() else None
+    if rule is None:
+        rule = RULES.get(function)
     if rule is not None:
         return rule
     name = name_of(function)

@@ -149,7 +149,7 @@ def _linear(frame: Frame, input: Any, weight: Any, bias: Any = None) -> Any:
     return carried + bias if belongs(frame, bias) else carried
 
 
-@rule_for("matmul", "__matmul__", "mm", "mv", "bmm", "dot")
+@rule_for("matmul", "mm", "mv", "bmm", "dot")
 def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     if input.ndim == 1 or other.ndim == 1:
         left = torch.unsqueeze(input, -2) if input.ndim == 1 else input
@@ -161,6 +161,17 @@ def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     left = full_along(left, -1) if belongs(frame, input) else left
     right = full_along(right, -2) if belongs(frame, other) else right
     return Jet(frame, multilinear(frame, (left, right), torch.matmul))
+
+
+def _matmul_method(frame: Frame, input: Any, other: Any) -> Any:
+    if torch.compiler.is_compiling() and not isinstance(input, Jet):
+        raise TypeError(
+            "torch.compile exchanges the sides of @ between a jet and a tensor. Write torch.matmul(a, b) for a @ b."
+        )
+    return torch.matmul(input, other)
+
+
+RULES[torch.Tensor.matmul] = RULES[torch.Tensor.__matmul__] = _matmul_method
 
 
 @rule_for("__rmatmul__")

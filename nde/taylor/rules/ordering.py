@@ -48,7 +48,7 @@ def _median_by(name: str) -> Callable[..., Any]:
     def rule(frame: Frame, input: Any, dim: int | None = None, keepdim: bool = False) -> Any:
         if dim is None:
             flat = torch.reshape(input, (-1,))
-            return flat[of_tensors(plain_of(flat), 0)[1]]
+            return torch.squeeze(torch.gather(flat, 0, of_tensors(plain_of(flat), 0, True)[1]), 0)
         where = of_tensors(plain_of(input), dim, True)[1]
         picked = torch.gather(input, dim, where)
         if keepdim:

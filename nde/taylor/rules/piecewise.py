@@ -122,8 +122,11 @@ _STEP_FUNCTIONS = [
 ]
 for _function in functions_named(*_STEP_FUNCTIONS):
     RULES[_function] = _on_primal(_function)
-for _function in functions_named("floor_divide", "heaviside"):
-    RULES[_function] = _on_detached(_function)
+for _name in ("floor_divide", "heaviside"):
+    for _function in functions_named(_name):
+        RULES[_function] = _on_detached(_function)
+for _name in ("__floordiv__", "__rfloordiv__"):
+    rule_for(_name)(_on_detached(getattr(torch.Tensor, _name)))
 
 
 def _choose(frame: Frame, condition: Any, input: Any, other: Any) -> Any:
@@ -221,6 +224,11 @@ def _rrelu(
 @rule_for("frac")
 def _frac(frame: Frame, input: Any) -> Any:
     return input - torch.trunc(input)
+
+
+@rule_for("__rmod__")
+def _rmod(frame: Frame, input: Any, other: Any) -> Any:
+    return torch.remainder(other, input)
 
 
 @rule_for("remainder", "__mod__")

@@ -86,7 +86,7 @@ def _register_layers(name: str, step: Step) -> None:
             sequence = torch.cat(outputs, -1) if ways > 1 else outputs[0]
             if dropout > 0 and train and layer < num_layers - 1:
                 sequence = torch.nn.functional.dropout(sequence, dropout, True)
-        final = tuple(torch.stack(parts) for parts in zip(*last, strict=True))
+        final = tuple(torch.stack(list(parts)) for parts in zip(*last, strict=True))
         return (torch.transpose(sequence, 0, 1) if batch_first else sequence), *final
 
     RULES[getattr(torch, name)] = rule

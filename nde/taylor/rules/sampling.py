@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import math
+import operator
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ def _grid_sample(
     total = None
     for corner in itertools.product(*axes):
         index, inside = _flat_index([position for position, _ in corner], sizes)
-        weight = math.prod([part for _, part in corner[1:]], start=corner[0][1]) * inside
+        weight = functools.reduce(operator.mul, [part for _, part in corner]) * inside
         shape = (index.shape[0], 1, *index.shape[1:])
         expanded = index.reshape(index.shape[0], 1, -1).expand(-1, input.shape[1], -1)
         values = torch.reshape(torch.gather(features, 2, expanded), (*input.shape[:2], *index.shape[1:]))

@@ -49,8 +49,9 @@ ELEMENTWISE = {
     **table(1 + POSITIVE, {"acosh": alone, "arccosh": alone}),
     **table(WITHIN_ONE, dict.fromkeys(ON_ONE, alone)),
     **table(WITHIN_HALF, {"logit": alone, "ndtri": alone, "logit: eps": lambda op, x: op(x, 0.05)}),
-    "hardsigmoid": Case(alone, OFF_ZERO, lambda x: (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE),
-    "hardswish": Case(alone, OFF_ZERO, lambda x: x * (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE),
+    # torch.compile does not ask these two for overrides
+    "hardsigmoid": Case(alone, OFF_ZERO, lambda x: (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE, compiled=False),
+    "hardswish": Case(alone, OFF_ZERO, lambda x: x * (x / 6 + 0.5).clamp(0, 1), SECOND_DERIVATIVE, compiled=False),
     "sinc": Case(
         lambda op, x: op(x) * op(x - 0.2),
         OFF_ZERO,
@@ -96,6 +97,7 @@ ELEMENTWISE = {
             "masked_fill": lambda op, x: op(x.exp(), x > 1, 0.5),
             "nan_to_num": lambda op, x: op(x.exp() + torch.tensor([1.0, math.nan, 0.0]), nan=3.0) * x,
             "remainder": lambda op, x: op(x.exp(), 0.9) * x,
+            "__rmod__": lambda op, x: op(torch.full_like(x, 0.9), x) * x,
             "__mod__": lambda op, x: op(x, 0.9) * x,
             "div": lambda op, x: op(x.sin(), x) + op(x, 3.0),
             "divide": lambda op, x: op(x.sin(), x),

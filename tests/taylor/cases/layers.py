@@ -119,7 +119,7 @@ LAYERS = {
             "rnn_tanh_cell": lambda op, x: op(x, x.sin(), *RNN),
             "rnn_relu_cell": lambda op, x: op(x, x.sin(), *RNN),
             "gru_cell": lambda op, x: op(x, x.sin(), *GRU),
-            "lstm_cell": lambda op, x: torch.cat(op(x, (x.sin(), x.cos()), *LSTM)),
+            "lstm_cell": lambda op, x: torch.cat(list(op(x, (x.sin(), x.cos()), *LSTM))),
         },
     ),
     # in evaluation mode; that one mask serves the value and all derivatives is a test of its own

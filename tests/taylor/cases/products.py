@@ -12,7 +12,7 @@ KERNELS = draw(4, 3, 2, 2, 2, seed=6)
 
 
 def definite(x):
-    return REGULAR @ REGULAR.mT + x.mT @ x
+    return REGULAR @ REGULAR.mT + torch.matmul(x.mT, x)
 
 
 PRODUCTS = {
@@ -22,14 +22,14 @@ PRODUCTS = {
             "linear": lambda op, x: op(x, WEIGHT, WEIGHT[:, 0]).sin() + op(x[0], WEIGHT),
             "linear: a weight that varies": lambda op, x: op(x.sin(), x, x[:, 0]) + op(MATRIX, x),
             "linear: a bias that varies": lambda op, x: op(x, WEIGHT[:4], x[0].sin()),
-            "matmul": lambda op, x: op(x.sin(), x.mT) @ op(SQUARE, x.mT).mT + op(x, x[0])[:, None],
+            "matmul": lambda op, x: torch.matmul(op(x.sin(), x.mT), op(SQUARE, x.mT).mT) + op(x, x[0])[:, None],
             "__matmul__": lambda op, x: op(x.sin(), x.mT) + op(x, x[0]),
             "__rmatmul__": lambda op, x: op(x.mT, x.sin()) + op(x, MATRIX.mT)[:3, :3],
             "mm": lambda op, x: op(x.sin(), x.mT),
             "mv": lambda op, x: op(x, x[0].sin()),
             "bmm": lambda op, x: op(x[None].sin(), x.mT[None]),
             "dot": lambda op, x: op(x[0], x[1].sin()),
-            "addmm": lambda op, x: op(x.sin(), x, SQUARE, beta=0.5, alpha=2.0) + op(x, MATRIX, x.mT @ x),
+            "addmm": lambda op, x: op(x.sin(), x, SQUARE, beta=0.5, alpha=2.0) + op(x, MATRIX, torch.matmul(x.mT, x)),
             "addmv": lambda op, x: op(x[:, 0], x, SQUARE[0], beta=0.5, alpha=2.0),
             "baddbmm": lambda op, x: op(x[None], x.sin()[None], SQUARE[None], beta=0.5, alpha=2.0),
             "addbmm": lambda op, x: op(
@@ -72,16 +72,18 @@ PRODUCTS = {
 LINEAR_ALGEBRA = table(
     MATRIX,
     {
-        "solve": lambda op, x: op(REGULAR + x.mT @ x, x.mT.sin()) + op(REGULAR, x.mT),
-        "solve: from the right": lambda op, x: op(REGULAR + x.mT @ x, x.sin(), left=False),
-        "solve: vectors": lambda op, x: op(REGULAR + x.mT @ x, x[0].sin()) + op(REGULAR + x.mT @ x, SQUARE[0]),
+        "solve": lambda op, x: op(REGULAR + torch.matmul(x.mT, x), x.mT.sin()) + op(REGULAR, x.mT),
+        "solve: from the right": lambda op, x: op(REGULAR + torch.matmul(x.mT, x), x.sin(), left=False),
+        "solve: vectors": lambda op, x: (
+            op(REGULAR + torch.matmul(x.mT, x), x[0].sin()) + op(REGULAR + torch.matmul(x.mT, x), SQUARE[0])
+        ),
         "solve_triangular": lambda op, x: op(definite(x).tril(), x.mT.sin(), upper=False),
         "solve_triangular: unit": lambda op, x: op(definite(x), x.mT.sin(), upper=True, unitriangular=True),
         "solve_triangular: from the right": lambda op, x: op(definite(x).tril(), x.sin(), upper=False, left=False),
-        "inv": lambda op, x: op(REGULAR + x.mT @ x),
-        "inverse": lambda op, x: op(REGULAR + x.mT @ x),
-        "det": lambda op, x: op(REGULAR + x.mT @ x) + op(x[:, :3]),
-        "slogdet": lambda op, x: torch.stack(tuple(op(-definite(x[:, [0, 1, 2, 2]])))) + op(definite(x)).logabsdet,
+        "inv": lambda op, x: op(REGULAR + torch.matmul(x.mT, x)),
+        "inverse": lambda op, x: op(REGULAR + torch.matmul(x.mT, x)),
+        "det": lambda op, x: op(REGULAR + torch.matmul(x.mT, x)) + op(x[:, :3]),
+        "slogdet": lambda op, x: torch.stack(list(op(-definite(x[:, [0, 1, 2, 2]])))) + op(definite(x)).logabsdet,
         "logdet": lambda op, x: op(definite(x.sin())),
         "cholesky": lambda op, x: op(definite(x)) + op(definite(x), upper=True),
         "cholesky_solve": lambda op, x: (
@@ -91,6 +93,6 @@ LINEAR_ALGEBRA = table(
         "vander": lambda op, x: op(x) + op(x[0], N=4),
         "matrix_norm": lambda op, x: op(x) + op(x, 1) + op(x, -float("inf")) + op(x, float("inf"), keepdim=True),
         "linalg.norm: of matrices": lambda op, x: op(x, 1) + op(x, "fro") + op(x, float("inf"), (1, 0)) + op(x[0], 3),
-        "matrix_power": lambda op, x: op(x.mT @ x, 3) + op(definite(x), -1) + op(definite(x), 0),
+        "matrix_power": lambda op, x: op(torch.matmul(x.mT, x), 3) + op(definite(x), -1) + op(definite(x), 0),
     },
 )

@@ -88,6 +88,12 @@ VALUES |= {
     "floor_divide": Case(
         lambda op, x: op(x.exp(), 0.3) * x, MATRIX, lambda x: torch.floor(x.exp() / 0.3) * x, "torch has no derivative"
     ),
+    "__floordiv__": Case(
+        lambda op, x: op(x.exp(), 0.3) * x, MATRIX, lambda x: torch.floor(x.exp() / 0.3) * x, "torch has no derivative"
+    ),
+    "__rfloordiv__": Case(
+        lambda op, x: op(x.exp(), 3.0) * x, MATRIX, lambda x: torch.floor(3 / x.exp()) * x, "torch has no derivative"
+    ),
     "heaviside": Case(
         lambda op, x: op(x, torch.tensor(0.5, dtype=torch.float64)) * x, MATRIX, torch.relu, "torch has no derivative"
     ),
