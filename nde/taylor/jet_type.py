@@ -13,7 +13,7 @@ from nde.taylor.frame import Frame, Lifted
 from nde.taylor.onehot import OneHotCoefficient
 from nde.taylor.registry import NonFiniteError, find_rule, in_place_error, name_of
 
-__all__ = ["Jet", "belongs", "dispatch", "series_of"]
+__all__ = ["Jet", "belongs", "dispatch", "plain_of", "series_of"]
 
 
 def _operator(function: Any, reverse: bool = False) -> Callable[[Any, Any], Any]:
@@ -280,6 +280,13 @@ def check_finite(result: Any, source: str) -> None:
 def belongs(frame: Frame, value: Any) -> bool:
     """Whether a value is a jet of this frame; everything else is a constant to it."""
     return isinstance(value, Jet) and value.frame is frame
+
+
+def plain_of(value: Any) -> Any:
+    """Return the tensor of values of a jet, out of the graph, where only its order matters; a tensor as it is."""
+    while isinstance(value, Jet):
+        value = value.primal
+    return value.detach()
 
 
 def series_of(frame: Frame, value: Any) -> Sequence[Lifted]:

@@ -142,16 +142,21 @@ class OneHotCoefficient:
 
     def picked(self, index: tuple[Any, ...]) -> Any:
         """Return the part that an index picks: lazily for a number or a slice of the last axis alone."""
-        *front, last = index
-        alone = len(index) == self.ndim and all(isinstance(item, slice) and item == slice(None) for item in front)
-        if not alone or not isinstance(last, (int, slice)):
+        if not self.picks_lazily(index):
             return self.dense()[index]
+        last = index[-1]
         if isinstance(last, int):
             hit = self.indices == last % self.width
             return self.values * hit.reshape(-1, *[1] * (self.values.ndim - 1)).to(self.values.dtype)
         positions = torch.arange(self.width, device=self.indices.device)[last]
         hits = self._axis_of_directions(self.indices[:, None] == positions, positions.shape[0])
         return self.values.unsqueeze(-1) * hits.to(self.values.dtype)
+
+    def picks_lazily(self, index: tuple[Any, ...]) -> bool:
+        """Whether an index is a number or a slice of the last axis alone."""
+        *front, last = index
+        whole = all(isinstance(item, slice) and item == slice(None) for item in front)
+        return len(index) == self.ndim and whole and isinstance(last, (int, slice))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("indices", "values", "width"):

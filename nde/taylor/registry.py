@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -16,19 +17,32 @@ __all__ = [
     "find_rule",
     "functions_named",
     "rule_for",
+    "supported_operations",
 ]
 
 Rule = Callable[..., Any]  # (frame, *args, **kwargs) with the arguments of the function
 
 RULES: dict[Any, Rule] = {}
 
+# The rules of operators that torch writes in Python, by name: as keys of a table torch.compile does not recognise them.
+_PYTHON_OPERATORS: dict[str, Rule] = {}
+
+# where functions arrive that torch writes in Python, when they are called with a list of tensors
+VARIABLE_FUNCTIONS: Any = torch._C._VariableFunctions
+
 _NAMESPACES = (torch, torch.Tensor, torch.nn.functional, torch.special)
 
 _PUBLIC = {
+    "torch.functional": "torch",
+    "torch._tensor": "torch.Tensor",
     "torch._C._nn": "torch.nn.functional",
     "torch._C._linalg": "torch.linalg",
     "torch._C._special": "torch.special",
     "torch._C._fft": "torch.fft",
+}
+_SPELLED = {
+    "torch.nn.functional._threshold": "torch.nn.functional.threshold",
+    "torch.nn.functional.log_sigmoid": "torch.nn.functional.logsigmoid",
 }
 
 
@@ -50,9 +64,16 @@ def functions_named(*names: str) -> list[Any]:
     for name in names:
         for namespace in _NAMESPACES:
             function = getattr(namespace, name, None)
-            if function is not None and function not in found:
+            if _is_operation(namespace, name, function) and function not in found:
                 found.append(function)
     return found
+
+
+def _is_operation(namespace: Any, name: str, value: Any) -> bool:
+    """Whether a namespace means a function by a name: torch.half is a type, torch.cpu a module."""
+    if isinstance(namespace, types.ModuleType) and name.startswith("__"):
+        return False  # torch.__eq__ compares modules
+    return callable(value) and not isinstance(value, (type, types.ModuleType))
 
 
 def rule_for(*names: str) -> Callable[[Rule], Rule]:
@@ -61,6 +82,9 @@ def rule_for(*names: str) -> Callable[[Rule], Rule]:
     def register(rule: Rule) -> Rule:
         for function in functions_named(*names):
             RULES[function] = rule
+            name = function.__name__
+            if getattr(function, "__module__", None) == "torch._tensor" and (name.startswith("__") or name == "pow"):
+                _PYTHON_OPERATORS[name] = rule
         return rule
 
     return register
@@ -71,12 +95,19 @@ def name_of(function: Any) -> str:
     name = getattr(function, "__name__", str(function))
     owner = getattr(function, "__objclass__", None)
     if owner is not None:
-        return f"Tensor.{name}"
+        return f"torch.Tensor.{name}"
     module = getattr(function, "__module__", None) or "torch"
-    for inside, outside in _PUBLIC.items():
-        if module == inside:
-            return f"{outside}.{name.removeprefix(outside.rpartition('.')[2] + '_')}"
-    return f"{module}.{name}"
+    outside = _PUBLIC.get(module)
+    if outside is None:
+        return _SPELLED.get(f"{module}.{name}", f"{module}.{name}")
+    prefix = f"{outside.rpartition('.')[2]}_" if module.startswith("torch._C") else ""
+    full = f"{outside}.{name.removeprefix(prefix)}"
+    return _SPELLED.get(full, full)
+
+
+def supported_operations() -> tuple[str, ...]:
+    """Return the names of all functions and methods that have a rule, those registered by the user included."""
+    return tuple(sorted({name_of(function) for function in RULES}))
 
 
 def in_place_error(name: str) -> InPlaceError:
@@ -94,7 +125,9 @@ def find_rule(function: Any) -> Rule:
         InPlaceError: The function writes to its argument.
         MissingRuleError: There is no rule; the message shows how to register one.
     """
-    rule = RULES.get(function)
+    rule = _PYTHON_OPERATORS.get(getattr(function, "__name__", "")) if torch.compiler.is_compiling() else None
+    if rule is None:
+        rule = RULES.get(function)
     if rule is not None:
         return rule
     name = name_of(function)

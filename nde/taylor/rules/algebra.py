@@ -103,7 +103,10 @@ def _div(frame: Frame, input: Any, other: Any, *, rounding_mode: str | None = No
     if rounding_mode is not None:
         raise NotImplementedError("torch.div with rounding_mode is a step function: use the tensor jet.primal.")
     if not belongs(frame, other):
-        return torch.mul(input, 1 / other)
+        whole = isinstance(other, torch.Tensor) and not (other.is_floating_point() or other.is_complex())
+        return torch.mul(
+            input, 1 / (other.to(input.dtype) if whole else other)
+        )  # 1 / integers has torch's default dtype
     a, b = aligned(frame, input, other)
     inverse = 1 / b[0]
     quotient = [a[0] * inverse]
@@ -146,7 +149,7 @@ def _linear(frame: Frame, input: Any, weight: Any, bias: Any = None) -> Any:
     return carried + bias if belongs(frame, bias) else carried
 
 
-@rule_for("matmul", "__matmul__", "__rmatmul__", "mm", "mv", "bmm", "dot")
+@rule_for("matmul", "mm", "mv", "bmm", "dot")
 def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     if input.ndim == 1 or other.ndim == 1:
         left = torch.unsqueeze(input, -2) if input.ndim == 1 else input
@@ -160,9 +163,30 @@ def _matmul(frame: Frame, input: Any, other: Any) -> Any:
     return Jet(frame, multilinear(frame, (left, right), torch.matmul))
 
 
-@rule_for("addmm", "baddbmm", "addmv", "addbmm")
+def _matmul_method(frame: Frame, input: Any, other: Any) -> Any:
+    if torch.compiler.is_compiling() and not isinstance(input, Jet):
+        raise TypeError(
+            "torch.compile exchanges the sides of @ between a jet and a tensor. Write torch.matmul(a, b) for a @ b."
+        )
+    return torch.matmul(input, other)
+
+
+RULES[torch.Tensor.matmul] = RULES[torch.Tensor.__matmul__] = _matmul_method
+
+
+@rule_for("__rmatmul__")
+def _rmatmul(frame: Frame, input: Any, other: Any) -> Any:
+    return torch.matmul(other, input)
+
+
+@rule_for("addmm", "baddbmm", "addmv")
 def _addmm(frame: Frame, input: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
     return input * beta + torch.matmul(left, right) * alpha
+
+
+@rule_for("addbmm")
+def _addbmm(frame: Frame, input: Any, left: Any, right: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return input * beta + torch.sum(torch.matmul(left, right), 0) * alpha
 
 
 @rule_for("outer", "ger")
@@ -178,3 +202,20 @@ def _cross(frame: Frame, input: Any, other: Any, *, dim: int = -1) -> Any:
 
 
 RULES[torch.linalg.cross] = _cross
+
+
+@rule_for("cross")
+def _cross_of_first(frame: Frame, input: Any, other: Any, dim: int | None = None) -> Any:
+    shape = torch.broadcast_shapes(tuple(input.shape), tuple(other.shape))
+    axis = shape.index(3) - len(shape) if dim is None else dim  # the first axis of size 3, as torch finds it
+    return _cross(frame, input, other, dim=axis)
+
+
+@rule_for("addr")
+def _addr(frame: Frame, input: Any, vec1: Any, vec2: Any, *, beta: float = 1, alpha: float = 1) -> Any:
+    return input * beta + torch.outer(vec1, vec2) * alpha
+
+
+@rule_for("ldexp")
+def _ldexp(frame: Frame, input: Any, other: Any) -> Any:
+    return input * torch.exp2(other) if belongs(frame, other) else input * torch.pow(2.0, other)

@@ -22,9 +22,15 @@ for _function in (torch.real, torch.imag, torch.view_as_real, torch.view_as_comp
     _register_part(_function)
 
 
-@rule_for("conj", "conj_physical", "resolve_conj")
+@rule_for("conj", "conj_physical")
 def _conj(frame: Frame, input: Any) -> Any:
-    return each(input, lambda c: torch.conj_physical(c) if c.dtype.is_complex else c)
+    # torch.conj_physical has no batching rule
+    return each(input, lambda c: torch.complex(c.real, -c.imag) if c.dtype.is_complex else c)
+
+
+@rule_for("resolve_conj", "resolve_neg")
+def _resolved(frame: Frame, input: Any) -> Any:
+    return input  # conjugates and negatives are computed at once
 
 
 @rule_for("complex")

@@ -39,9 +39,14 @@ def _getitem(frame: Frame, input: Any, index: Any) -> Any:
         if not (isinstance(item, slice) and item == _WHOLE):
             touched += range(axis, axis + _axes_of(item))
         axis += _axes_of(item)
-    series = _lazily_full(input.lifted, touched)
     whole = (_WHOLE, *items)
-    return each(Jet(frame, series), lambda c: _picked(c, whole))
+    series = _lazily_full(input.lifted, touched, whole)
+    return each(Jet(frame, series), lambda c: c.picked(whole) if isinstance(c, OneHotCoefficient) else c[whole])
+
+
+@rule_for("take")
+def _take(frame: Frame, input: Any, index: Any) -> Any:
+    return torch.reshape(input, (-1,))[index]
 
 
 def _axes_of(item: Any) -> int:
@@ -60,13 +65,16 @@ def _scattered(items: list[Any]) -> bool:
     return places[-1] - places[0] >= len(places)
 
 
-def _lazily_full(series: Any, touched: list[int]) -> Any:
-    return [
-        c if c is None or isinstance(c, OneHotCoefficient) else full_along([series[0], c], *touched)[1] for c in series
-    ]
+def _lazily_full(series: Any, touched: list[int], whole: tuple[Any, ...]) -> Any:
+    """Expand the axes that an index touches, of one-hot directions where it does not pick from the last axis alone."""
 
+    def full(c: Lifted) -> Lifted:
+        if c is None:
+            return None
+        if isinstance(c, OneHotCoefficient):
+            if c.picks_lazily(whole):
+                return c
+            c = c.dense()
+        return full_along([series[0], c], *touched)[1]
 
-def _picked(c: Lifted, whole: tuple[Any, ...]) -> Lifted:
-    if isinstance(c, OneHotCoefficient):
-        return c.picked(whole)
-    return c[whole]
+    return [series[0], *map(full, series[1:])]

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from nde.taylor.frame import Frame, Lifted
-from nde.taylor.jet_type import Jet, belongs
+from nde.taylor.jet_type import Jet, belongs, series_of
 from nde.taylor.onehot import OneHotCoefficient
 from nde.taylor.registry import RULES, functions_named
 
-__all__ = ["apply_linear", "each", "last_axes", "mapped", "register_linear"]
+__all__ = ["apply_jointly", "apply_linear", "each", "last_axes", "mapped", "register_linear"]
 
 
 def each(jet: Any, operation: Callable[[Lifted], Lifted]) -> Any:
@@ -55,6 +55,27 @@ def apply_linear(frame: Frame, function: Callable[..., Any], input: Any, *args: 
     return each(input, lambda c: mapped(lambda t: function(t, *args, **kwargs), c.expand(c.shape[0], *shape)))
 
 
+def apply_jointly(frame: Frame, function: Callable[..., Any], *operands: Any) -> Any:
+    """Apply a function that is linear in several arguments together, such as a sum, to every coefficient."""
+    series = [series_of(frame, operand) for operand in operands]
+    primals = [
+        parts[0] if belongs(frame, operand) else operand.unsqueeze(0)
+        for operand, parts in zip(operands, series, strict=True)
+    ]
+    lifted: list[Lifted] = [mapped(function, *primals)]
+    for k in range(1, frame.order + 1):
+        parts = [coefficients[k] for coefficients in series]
+        if all(part is None for part in parts):
+            lifted.append(None)
+            continue
+        full = [
+            torch.zeros_like(primal) if part is None else part.expand(part.shape[0], *primal.shape[1:])
+            for part, primal in zip(parts, primals, strict=True)
+        ]
+        lifted.append(mapped(function, *full))
+    return Jet(frame, lifted)
+
+
 def register_linear(function: Any) -> None:
     """Carry a function that is linear in its first argument by applying it to every coefficient.
 
@@ -81,7 +102,6 @@ _GENERAL = [
     "diff",
     "gather",
     "index_select",
-    "take",
     "take_along_dim",
     "masked_select",
     "avg_pool1d",
@@ -110,6 +130,9 @@ def _register_conversion(function: Any) -> None:
         plain = [arg.primal if belongs(frame, arg) else arg for arg in args]  # what a jet is converted like
         if not belongs(frame, input):
             return function(input, *plain, **kwargs)
+        first = function(input.lifted[0], *plain, **kwargs)
+        if isinstance(first, Tensor) and not first.is_floating_point() and not first.is_complex():
+            return first.squeeze(0)  # whole numbers and truth values: a step function
         return each(input, lambda c: function(c.dense() if isinstance(c, OneHotCoefficient) else c, *plain, **kwargs))
 
     RULES[function] = rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -88,7 +88,12 @@ def _logabsdet(frame: Frame, A: Any) -> tuple[Any, Any]:
 
 
 def _slogdet(frame: Frame, A: Any) -> Any:
-    return torch.return_types.linalg_slogdet(_logabsdet(frame, A))  # type: ignore[attr-defined]
+    return _SignAndLogarithm(*_logabsdet(frame, A))
+
+
+class _SignAndLogarithm(NamedTuple):
+    sign: Any
+    logabsdet: Any
 
 
 def _logdet(frame: Frame, input: Any) -> Any:
@@ -138,6 +143,24 @@ def _multi_dot(frame: Frame, tensors: Any) -> Any:
     return functools.reduce(torch.matmul, tensors)
 
 
+def _cholesky_solve(frame: Frame, B: Any, L: Any, upper: bool = False) -> Any:
+    first, second = (L.mT, L) if upper else (L, L.mT)
+    half = torch.linalg.solve_triangular(first, B, upper=False)
+    return torch.linalg.solve_triangular(second, half, upper=True)
+
+
+def _cholesky_inverse(frame: Frame, L: Any, upper: bool = False) -> Any:
+    return _cholesky_solve(frame, torch.eye(L.shape[-1], dtype=L.dtype, device=L.device).expand(L.shape), L, upper)
+
+
+def _vander(frame: Frame, x: Any, *, N: int | None = None) -> Any:
+    count = x.shape[-1] if N is None else N
+    powers = [torch.ones_like(x)]
+    for _ in range(count - 1):
+        powers.append(x if len(powers) == 1 else powers[-1] * x)
+    return torch.stack(powers, -1)
+
+
 def _inner(frame: Frame, input: Any, other: Any) -> Any:
     if input.ndim == 0 or other.ndim == 0:
         return input * other
@@ -158,6 +181,8 @@ _BY_FUNCTION: dict[Any, Callable[..., Any]] = {
     torch.linalg.matrix_power: _matrix_power,
     torch.linalg.multi_dot: _multi_dot,
     torch.linalg.vecdot: _vecdot,
+    torch.linalg.vander: _vander,
+    torch.linalg.matmul: lambda frame, input, other: torch.matmul(input, other),
 }
 _BY_NAME: dict[tuple[str, ...], Callable[..., Any]] = {
     ("slogdet",): _slogdet,
@@ -166,6 +191,8 @@ _BY_NAME: dict[tuple[str, ...], Callable[..., Any]] = {
     ("inverse",): _inverse,
     ("matrix_power",): _matrix_power,
     ("chain_matmul",): lambda frame, *matrices: _multi_dot(frame, matrices),
+    ("cholesky_solve",): _cholesky_solve,
+    ("cholesky_inverse",): _cholesky_inverse,
     ("inner",): _inner,
     ("vdot",): lambda frame, input, other: _vecdot(frame, input, other),
 }

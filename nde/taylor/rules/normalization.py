@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame
-from nde.taylor.registry import rule_for
+from nde.taylor.registry import RULES, rule_for
 
 __all__: list[str] = []
 
@@ -103,6 +103,15 @@ def _instance_norm(
     return _affine(normalized, _per_channel(weight, input.ndim), _per_channel(bias, input.ndim))
 
 
+# torch and torch.nn.functional order the arguments differently
+RULES[torch.batch_norm] = lambda frame, input, weight, bias, mean, variance, *rest: _batch_norm(
+    frame, input, mean, variance, weight, bias, *rest
+)
+RULES[torch.instance_norm] = lambda frame, input, weight, bias, mean, variance, *rest: _instance_norm(
+    frame, input, mean, variance, weight, bias, *rest
+)
+
+
 @rule_for("normalize")
 def _normalize(frame: Frame, input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:
     return input / torch.clamp_min(torch.norm(input, p, dim, True), eps)
@@ -112,6 +121,23 @@ def _normalize(frame: Frame, input: Any, p: float = 2.0, dim: Any = 1, eps: floa
 def _cosine_similarity(frame: Frame, x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     lengths = torch.clamp_min(torch.norm(x1, 2, dim), eps) * torch.clamp_min(torch.norm(x2, 2, dim), eps)
     return torch.sum(x1 * x2, dim) / lengths
+
+
+@rule_for("local_response_norm")
+def _local_response_norm(
+    frame: Frame, input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Any:
+    channels = torch.movedim(torch.square(input), 1, -1)
+    padded = torch.nn.functional.pad(channels, (size // 2, (size - 1) // 2))
+    sums = torch.movedim(torch.sum(padded.unfold(-1, size, 1), -1), -1, 1)
+    return input * torch.pow(sums * (alpha / size) + k, -beta)
+
+
+@rule_for("alpha_dropout", "feature_alpha_dropout")
+def _alpha_dropout(frame: Frame, input: Any, p: float = 0.5, training: bool = False, inplace: bool = False) -> Any:
+    if training and p > 0:
+        raise NotImplementedError("alpha dropout in training mode has no rule. Call .eval() on the module.")
+    return input
 
 
 @rule_for("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout")

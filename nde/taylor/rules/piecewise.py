@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from nde.taylor.frame import Frame
-from nde.taylor.jet_type import Jet, belongs
+from nde.taylor.jet_type import Jet, belongs, plain_of
 from nde.taylor.registry import RULES, functions_named, rule_for
+from nde.taylor.rules.activations import refuse_in_place
 from nde.taylor.rules.algebra import aligned
 
 __all__: list[str] = []
@@ -23,6 +24,15 @@ def _on_primal(function: Any) -> Callable[..., Any]:
     def rule(frame: Frame, *args: Any, **kwargs: Any) -> Any:
         plain = {name: _primal(frame, value) for name, value in kwargs.items()}
         return function(*(_primal(frame, value) for value in args), **plain)
+
+    return rule
+
+
+def _on_detached(function: Any) -> Callable[..., Any]:
+    """Carry a step function whose derivative torch does not know, not even as zero."""
+
+    def rule(frame: Frame, *args: Any) -> Any:
+        return function(*(value.detach() if isinstance(value, torch.Tensor | Jet) else value for value in args))
 
     return rule
 
@@ -58,7 +68,6 @@ _STEP_FUNCTIONS = [
     "ceil",
     "round",
     "trunc",
-    "floor_divide",
     "argmax",
     "argmin",
     "argsort",
@@ -87,16 +96,37 @@ _STEP_FUNCTIONS = [
     "result_type",
     "is_contiguous",
     "stride",
-    "heaviside",
     "searchsorted",
     "bucketize",
     "is_same_size",
     "element_size",
     "get_device",
     "is_nonzero",
+    "is_signed",
+    "is_conj",
+    "ndimension",
+    "isreal",
+    "isposinf",
+    "isneginf",
+    "isin",
+    "logical_xor",
+    "nonzero",
+    "argwhere",
+    "fix",
+    "bool",
+    "int",
+    "long",
+    "short",
+    "byte",
+    "char",
 ]
 for _function in functions_named(*_STEP_FUNCTIONS):
     RULES[_function] = _on_primal(_function)
+for _name in ("floor_divide", "heaviside"):
+    for _function in functions_named(_name):
+        RULES[_function] = _on_detached(_function)
+for _name in ("__floordiv__", "__rfloordiv__"):
+    rule_for(_name)(_on_detached(getattr(torch.Tensor, _name)))
 
 
 def _choose(frame: Frame, condition: Any, input: Any, other: Any) -> Any:
@@ -168,9 +198,37 @@ def _nan_to_num(frame: Frame, input: Any, nan: float = 0.0, posinf: Any = None, 
     return _choose(frame, torch.isfinite(input), input, torch.nan_to_num(_primal(frame, input), nan, posinf, neginf))
 
 
+@rule_for("copysign")
+def _copysign(frame: Frame, input: Any, other: Any) -> Any:
+    signs = torch.copysign(torch.ones_like(input), plain_of(other) if hasattr(other, "detach") else other)
+    return torch.abs(input) * signs
+
+
+@rule_for("fmod")
+def _fmod(frame: Frame, input: Any, other: Any) -> Any:
+    if belongs(frame, other):
+        raise NotImplementedError("the divisor of torch.fmod may not be a jet.")
+    return input - torch.div(_primal(frame, input).detach(), other, rounding_mode="trunc") * other
+
+
+@rule_for("rrelu")
+def _rrelu(
+    frame: Frame, input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
+) -> Any:
+    refuse_in_place("rrelu", inplace)
+    if training:
+        raise ValueError("rrelu in training mode draws slopes at random. Call .eval() on the module.")
+    return torch.where(input > 0, input, input * ((lower + upper) / 2))
+
+
 @rule_for("frac")
 def _frac(frame: Frame, input: Any) -> Any:
     return input - torch.trunc(input)
+
+
+@rule_for("__rmod__")
+def _rmod(frame: Frame, input: Any, other: Any) -> Any:
+    return torch.remainder(other, input)
 
 
 @rule_for("remainder", "__mod__")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ def _pow(frame: Frame, input: Any, exponent: Any) -> Any:
         if exponent == -0.5:
             return torch.rsqrt(input)
         return Jet(frame, compose(frame, _binomial(input.lifted[0], exponent, frame.degree), input.lifted))
+    exponent = exponent.to(input.dtype)
     (z, _) = aligned(frame, input, exponent)
     return Jet(frame, compose(frame, _binomial(z[0], exponent, frame.degree), z))
 
@@ -90,6 +92,11 @@ def _atan2(frame: Frame, input: Any, other: Any) -> Any:
 @rule_for("logaddexp")
 def _logaddexp(frame: Frame, input: Any, other: Any) -> Any:
     return other - torch.nn.functional.logsigmoid(other - input)
+
+
+@rule_for("logaddexp2")
+def _logaddexp2(frame: Frame, input: Any, other: Any) -> Any:
+    return torch.logaddexp(input * math.log(2), other * math.log(2)) * (1 / math.log(2))
 
 
 @rule_for("polygamma")

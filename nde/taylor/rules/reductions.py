@@ -10,6 +10,7 @@ import torch
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.registry import RULES, rule_for
 from nde.taylor.rules.linear import each, last_axes
+from nde.taylor.rules.ordering import Picked
 
 __all__: list[str] = []
 
@@ -91,14 +92,36 @@ def _vector_norm(
 
 
 RULES[torch.linalg.vector_norm] = _vector_norm
-RULES[torch.linalg.norm] = lambda frame, A, ord=None, dim=None, keepdim=False, *, dtype=None: _norm(
-    frame, A, 2 if ord is None else ord, dim, keepdim, dtype
-)
 
 
-@rule_for("cdist", "pairwise_distance")
-def _distance(frame: Frame, *args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError("distances of jets: write (a - b).square().sum(-1).sqrt(), which names the shapes.")
+def _linalg_norm(
+    frame: Frame, A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    if ord is not None and (isinstance(dim, (tuple, list)) or (dim is None and A.ndim == 2)):
+        return _matrix_norm(frame, A, ord, (-2, -1) if dim is None else dim, keepdim, dtype=dtype)
+    return _norm(frame, A, 2 if ord is None else ord, dim, keepdim, dtype)
+
+
+def _matrix_norm(
+    frame: Frame, A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    """Return the norm of the entries, or the largest or smallest sum of the sizes of a row or a column."""
+    if ord == "fro":
+        return _norm(frame, A, 2, dim, keepdim, dtype)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise NotImplementedError(
+            f"the norm of a matrix that varies is 'fro', 1, -1, inf or -inf, but ord is {ord!r}, which needs singular "
+            "values."
+        )
+    rows, columns = last_axes(tuple(dim), A.ndim)
+    summed, other = (rows, columns) if abs(ord) == 1 else (columns, rows)
+    sums = _sum(frame, torch.abs(A), summed, True, dtype=dtype)
+    extreme = _amax(frame, sums, other, True) if ord > 0 else _amin(frame, sums, other, True)
+    return extreme if keepdim else torch.squeeze(extreme, (rows, columns))
+
+
+RULES[torch.linalg.norm] = _linalg_norm
+RULES[torch.linalg.matrix_norm] = _matrix_norm
 
 
 @rule_for("amax")
@@ -134,7 +157,7 @@ def _max_or_min(frame: Frame, input: Any, of_two: Any, argument: Any, dim: Any =
         return _extreme(frame, input, None, False, argument)
     if not isinstance(dim, int):
         return of_two(input, dim)
-    return _extreme(frame, input, dim, keepdim, argument), argument(input, dim, keepdim)
+    return Picked(_extreme(frame, input, dim, keepdim, argument), argument(input, dim, keepdim))
 
 
 @rule_for("logsumexp")
@@ -175,11 +198,3 @@ def _prod(frame: Frame, input: Any, dim: Any = None, keepdim: bool = False, *, d
     if result is None:
         raise ValueError("torch.prod of a jet needs at least one element along dim.")
     return result.unsqueeze(dim) if keepdim else result
-
-
-@rule_for("mse_loss")
-def _mse_loss(frame: Frame, input: Any, target: Any, reduction: str = "mean", **kwargs: Any) -> Any:
-    square = torch.square(input - target)
-    if reduction == "none":
-        return square
-    return torch.mean(square) if reduction == "mean" else torch.sum(square)

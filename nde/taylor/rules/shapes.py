@@ -12,7 +12,7 @@ import torch
 
 from nde.taylor.frame import Frame, Lifted
 from nde.taylor.jet_type import Jet, belongs, series_of
-from nde.taylor.registry import rule_for
+from nde.taylor.registry import RULES, VARIABLE_FUNCTIONS, rule_for
 from nde.taylor.rules.algebra import full_along
 from nde.taylor.rules.linear import apply_linear, each, last_axes
 
@@ -217,6 +217,9 @@ def _meshgrid(frame: Frame, *tensors: Any, indexing: str = "ij") -> tuple[Any, .
         torch.reshape(value, [1] * i + [-1] + [1] * (count - i - 1)).expand(*shape) for i, value in enumerate(values)
     ]
     return tuple(torch.transpose(grid, 0, 1) for grid in grids) if indexing == "xy" and count > 1 else tuple(grids)
+
+
+RULES[VARIABLE_FUNCTIONS.meshgrid] = _meshgrid
 
 
 @rule_for("pad")

@@ -59,6 +59,25 @@ def _rad2deg(input: Any) -> Any:
     return input * (180 / math.pi)
 
 
+@elementwise("sinc")
+def _sinc(input: Any) -> Any:
+    z = input * math.pi
+    near = torch.abs(z) < 1.5
+    # the series of sin z / z, whose terms beyond z^26 are below rounding there, with derivatives to high order
+    square = torch.where(near, z, 0.0) * torch.where(near, z, 0.0)
+    series = 1 - square / (27 * 26)
+    for n in range(24, 0, -2):
+        series = 1 - square * series / (n * (n + 1))
+    far = torch.where(near, 1.5, z)
+    return torch.where(near, series, torch.sin(far) / far)
+
+
+@rule_for("multigammaln", "mvlgamma")
+def _mvlgamma(frame: Frame, input: Any, p: int) -> Any:
+    total = p * (p - 1) / 4 * math.log(math.pi)
+    return sum((torch.lgamma(input - 0.5 * j) for j in range(p)), total)
+
+
 @rule_for("xlogy")
 def _xlogy(frame: Frame, input: Any, other: Any) -> Any:
     return input * torch.log(other)
@@ -85,13 +104,3 @@ def _along(steps: Any, dim: int, rank: int) -> Any:
     shape = [1] * rank
     shape[dim] = -1
     return steps.reshape(shape)
-
-
-@rule_for("l1_loss")
-def _l1_loss(
-    frame: Frame, input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean"
-) -> Any:
-    distance = torch.abs(input - target)
-    if reduction == "none":
-        return distance
-    return distance.sum() if reduction == "sum" else distance.mean()
