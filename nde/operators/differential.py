@@ -13,7 +13,7 @@ from nde.operators.convolution import direct
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.layer import OperatorLayer, check_count
 from nde.operators.local_integral import check_radius
-from nde.operators.stencils import StencilSpace, stencil_space
+from nde.operators.stencils import StencilSpace, scaled_stencils, stencil_space
 
 __all__ = ["DifferentialKernel"]
 
@@ -86,8 +86,8 @@ class DifferentialKernel(OperatorLayer):
                 f"a stencil of width {self.width} and order {self.order} needs {needed} points along each axis, "
                 f"but the field has shape {shape}."
             )
-        stencils = self._space().scaled(self.order, grid.spacing(shape), self.unit).to(self.weight)
-        kernel = torch.tensordot(self.weight, stencils, 1)
+        stencils = scaled_stencils(*self._kind(), grid.spacing(shape), self.unit)
+        kernel = torch.tensordot(self.weight, stencils.to(self.weight), 1)
         kinds = tuple("periodic" if wraps else self.boundary for wraps in grid.wraps(self.dims))
         return direct(x, kernel, kinds, grid.centering, degree=self.order)
 
@@ -96,8 +96,11 @@ class DifferentialKernel(OperatorLayer):
         space = self._space()
         return {powers: self.weight[..., index] for index, powers in enumerate(space.exponents)}
 
+    def _kind(self) -> tuple[int, int, int, bool]:
+        return self.order, self.width, self.dims, self.symmetric
+
     def _space(self) -> StencilSpace:
-        return stencil_space(self.order, self.width, self.dims, self.symmetric)
+        return stencil_space(*self._kind())
 
     def extra_repr(self) -> str:
         """Say the settings too."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nde.checks import check_choice
+from nde.operators.constants import kept
 
 __all__ = ["Centering", "Grid", "UniformGrid", "per_axis"]
 
@@ -148,7 +148,7 @@ class UniformGrid(Grid):
         return weights
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def trapezoid(count: int) -> Tensor:
     """Return the weights 1/2, 1, ..., 1, 1/2."""
     with torch.inference_mode(False):  # what is kept must also serve training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from nde.operators.grids import Grid, UniformGrid
 
-__all__ = ["OperatorLayer", "check_count", "check_dims"]
+__all__ = ["OperatorLayer", "check_count", "check_dims", "complex_of", "transformable"]
 
 
 def check_count(value: Any, name: str, least: int = 1) -> None:
@@ -91,7 +92,8 @@ class OperatorLayer(nn.Module):
                 f"x must have shape (*batch, {self.in_channels}, {', '.join(['points'] * axes)}) on a "
                 f"{type(grid).__name__}, but has shape {tuple(x.shape)}."
             )
-        grid.check(tuple(x.shape[-axes:]))
+        # a compiled graph is for one shape, because its tables are; index() says so to the compiler
+        grid.check(tuple(operator.index(count) for count in x.shape[-axes:]))
         parameter = next(self.parameters(), None)
         if parameter is not None and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
@@ -107,3 +109,8 @@ class OperatorLayer(nn.Module):
 def transformable(x: Tensor) -> Tensor:
     """Return a field in a precision that Fourier transforms know: float32 where autocast made it shorter."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def complex_of(dtype: torch.dtype) -> torch.dtype:
+    """Return the complex numbers of a real precision; ``dtype.to_complex()``, which compilers do not know."""
+    return torch.complex128 if dtype == torch.float64 else torch.complex64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from nde.operators.bases import Basis
+from nde.operators.constants import Constant, constant_of_graphs
 from nde.operators.grids import Grid, per_axis
+from nde.operators.layer import complex_of
 from nde.operators.sparse import SparsePair
 
 __all__ = ["Neighbours", "PointCloud", "ScatteredPoints"]
@@ -103,7 +106,23 @@ class ScatteredPoints(Grid):
         Returns:
             A matrix with ``size * points`` rows and ``points`` columns.
         """
+        pair: SparsePair = self._filters(basis, radius, boundary, mean_free, dtype, device).value
+        return pair
 
+    def waves(
+        self, modes: tuple[int, ...], periods: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """Return ``exp(2 pi i k . x / periods)`` for the wave numbers up to ``modes``, shape ``(waves, points)``.
+
+        Of the last wave number, those from 0 on alone; it runs fastest.
+        """
+        waves: Tensor = self._waves(modes, periods, dtype, device).value
+        return waves
+
+    @constant_of_graphs
+    def _filters(
+        self, basis: Basis, radius: float, boundary: str, mean_free: bool, dtype: torch.dtype, device: torch.device
+    ) -> Constant:
         def make() -> SparsePair:
             near = self._keep(("neighbours", radius, boundary), lambda: self.neighbours(radius, boundary))
             with torch.inference_mode(False):
@@ -120,18 +139,20 @@ class ScatteredPoints(Grid):
                 entries = np.concatenate((entries, -sums))
             return SparsePair(rows, columns, entries, (size * count, count), dtype, device)
 
-        return self._keep(("filters", basis, radius, boundary, mean_free, dtype, device), make)
+        return Constant(self._keep(("filters", basis, radius, boundary, mean_free, dtype, device), make))
 
-    def waves(self, numbers: Tensor, periods: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Return ``exp(2 pi i k . x / periods)`` for wave numbers of shape ``(waves, dims)``: ``(waves, points)``."""
-
+    @constant_of_graphs
+    def _waves(
+        self, modes: tuple[int, ...], periods: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    ) -> Constant:
         def make() -> Tensor:
             with torch.inference_mode(False):
-                phase = (numbers.double() / torch.tensor(periods, dtype=torch.float64)) @ self.points.t()
+                numbers = torch.tensor(wave_numbers(modes), dtype=torch.float64)
+                phase = (numbers / torch.tensor(periods, dtype=torch.float64)) @ self.points.t()
                 waves = torch.polar(torch.ones_like(phase), 2 * math.pi * phase)
-                return waves.to(device=device, dtype=dtype.to_complex())
+                return waves.to(device=device, dtype=complex_of(dtype))
 
-        return self._keep(("waves", tuple(numbers.flatten().tolist()), periods, dtype, device), make)
+        return Constant(self._keep(("waves", modes, periods, dtype, device), make))
 
     def _keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._kept:
@@ -208,6 +229,11 @@ class PointCloud(ScatteredPoints):
         targets, seen = pairs["i"], pairs["j"]
         self.check_spacing(radius, targets)
         return Neighbours(targets, sources[seen], images[seen] - self._inner[targets])
+
+
+def wave_numbers(modes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the wave numbers up to ``modes``; of the last, those from 0 on alone; it runs fastest."""
+    return list(product(*(range(-number, number + 1) for number in modes[:-1]), range(modes[-1] + 1)))
 
 
 def check_positions(positions: Any) -> Tensor:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor, nn
 
 from nde.operators.convolution import weigh_walls
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count, transformable
+from nde.operators.layer import OperatorLayer, check_count, complex_of, transformable
 from nde.operators.points import PointCloud
 from nde.operators.wave_product import multiply_waves
 
@@ -95,7 +94,7 @@ class SpectralConvolution(OperatorLayer):
                 x = torch.cat((first + x.narrow(axis, count - 1, 1), rest), axis)
         waves = self._forward(x, lengths)
         kept = waves.shape[2:]
-        mixed = multiply_waves(waves.flatten(2), self.multipliers().to(x.dtype.to_complex()))
+        mixed = multiply_waves(waves.flatten(2), self.multipliers().to(complex_of(x.dtype)))
         result = self._backward(mixed.unflatten(2, kept), lengths)
         for axis, (count, length) in enumerate(zip(inner, lengths, strict=True), start=2):
             if length == count - 1:
@@ -128,14 +127,14 @@ class SpectralConvolution(OperatorLayer):
             length if wraps else length * (1 + self.padding)
             for length, wraps in zip(points.lengths, points.periodic, strict=True)
         )
-        ranges = [range(-number, number + 1) for number in self.modes[:-1]] + [range(self.modes[-1] + 1)]
-        numbers = torch.tensor(list(product(*ranges)))
-        waves = points.waves(numbers, periods, x.dtype, x.device)
+        waves = points.waves(self.modes, periods, x.dtype, x.device)
         measure = (points.weights / math.prod(periods)).to(x)
         coefficients = (x * measure).to(waves.dtype) @ waves.mH  # batch, in, waves
-        mixed = multiply_waves(coefficients, self.multipliers().to(x.dtype.to_complex()))
-        mirrored = (numbers[:, -1] > 0).to(x) + 1  # the half of the waves that is not kept is the conjugate of this one
-        return ((mixed * mirrored) @ waves).real
+        mixed = multiply_waves(coefficients, self.multipliers().to(complex_of(x.dtype)))
+        # the half of the waves that is not kept is the conjugate of this one; the last wave number runs fastest
+        doubled = mixed.unflatten(2, (-1, self.modes[-1] + 1))
+        doubled = torch.cat((doubled[..., :1], 2 * doubled[..., 1:]), -1).flatten(2)
+        return (doubled @ waves).real
 
     def _lengths(self, grid: UniformGrid, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many points the circle along each axis has."""

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from nde.checks import check_choice
 from nde.operators.bases import Basis
+from nde.operators.constants import Constant, constant_of_graphs
 from nde.operators.grids import Grid
+from nde.operators.layer import complex_of
 from nde.operators.points import Neighbours, ScatteredPoints, check_positions
 
 __all__ = ["SphereGrid", "SpherePoints", "check_cap"]
@@ -182,11 +184,24 @@ class SphereGrid(Grid):
                 f"radius={radius:.4g} is below the spacing {math.pi / shape[0]:.4g} of {shape[0]} latitudes. "
                 "Give a larger radius or a finer grid."
             )
+        spectra: Tensor = self._keep(basis, radius, mean_free, shape, dtype, device).value
+        return spectra
+
+    @constant_of_graphs
+    def _keep(
+        self,
+        basis: Basis,
+        radius: float,
+        mean_free: bool,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Constant:
         key = (basis, radius, mean_free, shape, dtype, device)
         if key not in self._kept:
             with torch.inference_mode(False):
-                self._kept[key] = self._make(basis, radius, mean_free, shape).to(device, dtype.to_complex())
-        return self._kept[key]
+                self._kept[key] = self._make(basis, radius, mean_free, shape).to(device, complex_of(dtype))
+        return Constant(self._kept[key])
 
     def _make(self, basis: Basis, radius: float, mean_free: bool, shape: tuple[int, ...]) -> Tensor:
         _, sines = self.colatitudes(shape[0])
