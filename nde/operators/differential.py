@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nde.checks import check_choice
+from nde.operators.checks import check_count, check_radius
 from nde.operators.convolution import direct
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count
-from nde.operators.local_integral import check_radius
+from nde.operators.layer import OperatorLayer
 from nde.operators.stencils import StencilSpace, scaled_stencils, stencil_space
 
 __all__ = ["DifferentialKernel"]
@@ -33,7 +33,8 @@ class DifferentialKernel(OperatorLayer):
         width: Points of the stencil along each axis, odd.
         boundary: Beyond walls, the field is continued by ``"extrapolate"`` (polynomials of the degree of the order: the
             derivative is right up to the wall), ``"replicate"`` or ``"reflect"`` (right for fields without slope
-            there). Periodic axes are continued periodically.
+            there, except for second derivatives on a wall's own vertices, which ``"replicate"`` halves). Periodic axes
+            are continued periodically.
         symmetric: Whether to keep only stencils with the parity of the order.
         unit: The length per which the derivative is taken: 1/32, say, keeps outputs small where fields vary over that.
 

@@ -12,9 +12,10 @@ from torch.nn import functional
 
 from nde.operators.bases import Basis
 from nde.operators.block import OperatorBlock
+from nde.operators.checks import check_count, check_dims
 from nde.operators.differential import DifferentialKernel
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count, check_dims
+from nde.operators.layer import OperatorLayer
 from nde.operators.local_integral import Boundary, LocalIntegral, RegularizedDifferential
 from nde.operators.pointwise import ChannelMLP, Pointwise
 from nde.operators.spectral import SpectralConvolution
@@ -140,13 +141,13 @@ class NeuralOperator(OperatorLayer):
         return parts
 
 
-def check_finite(x: Tensor) -> None:
+def check_finite(x: Tensor, name: str = "x") -> None:
     """Raise ValueError if a field is not finite; within compiled and transformed functions its values are not known."""
     if torch.compiler.is_compiling() or x.is_meta or torch._C._functorch.maybe_current_level() is not None:
         return
     if not bool(torch.isfinite(x.detach()).all()):
         bad = int((~torch.isfinite(x.detach())).sum())
-        raise ValueError(f"x must be finite, but {bad} of its {x.numel()} values are not. Clean or mask the data.")
+        raise ValueError(f"{name} must be finite, but {bad} of its {x.numel()} values are not. Clean or mask the data.")
 
 
 class FNO(NeuralOperator):
@@ -250,6 +251,10 @@ class LocalNO(NeuralOperator):
     ) -> None:
         shape = (width, width, dims)
         kernel: dict[str, Any] = {"basis": basis, "boundary": boundary}
+
+        for values, name in ((radii, "radii"), (regularized, "regularized"), (differential, "differential")):
+            if not isinstance(values, (tuple, list)):
+                raise TypeError(f"{name} must be a sequence of numbers, such as (0.1,), but is {values!r}.")
 
         def branches() -> list[OperatorLayer]:
             spectral = [] if modes is None else [SpectralConvolution(*shape, modes=modes, padding=padding)]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nde.operators.bases import Basis
+from nde.operators.checks import check_flags, check_numbers
 from nde.operators.constants import Constant, constant_of_graphs
 from nde.operators.grids import Grid, per_axis
 from nde.operators.layer import complex_of
@@ -44,12 +45,15 @@ class ScatteredPoints(Grid):
         weights: Shape ``(points,)``: the measure of the part of the domain that each point stands for.
 
     Raises:
+        TypeError: The weights are no real tensor.
         ValueError: The shapes do not fit, or a number is not finite.
     """
 
     dims: int
 
     def __init__(self, positions: Tensor, weights: Tensor) -> None:
+        if not isinstance(weights, Tensor) or not weights.is_floating_point():
+            raise TypeError(f"weights must be a tensor of real numbers, but are {weights!r}.")
         if weights.shape != positions.shape[:1]:
             raise ValueError(
                 f"weights must have shape ({positions.shape[0]},), one for each point, but have {tuple(weights.shape)}."
@@ -57,7 +61,7 @@ class ScatteredPoints(Grid):
         if not bool(torch.isfinite(weights).all()):
             raise ValueError("weights must be finite.")
         self.points = positions
-        self.weights = weights
+        self.weights = weights.detach().cpu().double()
         self._kept: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
@@ -179,8 +183,8 @@ class PointCloud(ScatteredPoints):
         lengths, periodic, origin: The box, see `UniformGrid`.
 
     Raises:
-        TypeError: The positions are no real tensor.
-        ValueError: Positions lie outside the box or coincide, or shapes do not fit.
+        TypeError: Positions or weights are no real tensor, or a setting of the box has the wrong type.
+        ValueError: Positions lie outside the box or coincide, shapes do not fit, or a setting is out of range.
     """
 
     def __init__(
@@ -196,6 +200,9 @@ class PointCloud(ScatteredPoints):
         self.dims = self.coordinates = points.shape[1]
         if not 1 <= self.dims <= 3:
             raise ValueError(f"positions must have 1, 2 or 3 coordinates, but have {self.dims}.")
+        for value, name, positive in ((lengths, "lengths", True), (origin, "origin", False)):
+            check_numbers(value, name, positive)
+        check_flags(periodic, "periodic")
         self.lengths = per_axis(lengths, self.dims, "lengths")
         self.periodic = tuple(bool(flag) for flag in per_axis(periodic, self.dims, "periodic"))
         self.origin = per_axis(origin, self.dims, "origin")
@@ -213,7 +220,7 @@ class PointCloud(ScatteredPoints):
             from nde.operators.voronoi import box_cells
 
             weights = torch.from_numpy(box_cells(self._inner, self.lengths, self.periodic))
-        super().__init__(points, weights.detach().cpu().double())
+        super().__init__(points, weights)
 
     def neighbours(self, radius: float, boundary: str) -> Neighbours:
         """See `ScatteredPoints.neighbours`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nde.operators.checks import check_count, check_numbers
 from nde.operators.convolution import weigh_walls
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count, complex_of, transformable
+from nde.operators.layer import OperatorLayer, complex_of, transformable
 from nde.operators.points import PointCloud
 from nde.operators.wave_product import multiply_waves
 
@@ -45,16 +47,17 @@ class SpectralConvolution(OperatorLayer):
         padding: float = 0.0,
     ) -> None:
         super().__init__(in_channels, out_channels, dims)
-        numbers = (modes,) * dims if isinstance(modes, int) else tuple(modes)
+        numbers: tuple[Any, ...] = tuple(modes) if isinstance(modes, (tuple, list)) else (modes,) * dims
         if len(numbers) != dims:
             raise ValueError(
                 f"modes has {len(numbers)} entries, but the domain has {dims} axes. Give one for each axis."
             )
         for number in numbers:
             check_count(number, "modes")
-        if not 0 <= padding < math.inf:
+        check_numbers(padding, "padding")
+        if padding < 0:
             raise ValueError(f"padding must be zero or positive, but is {padding}.")
-        self.modes = numbers
+        self.modes: tuple[int, ...] = numbers
         self.padding = float(padding)
         scale = 1 / math.sqrt(2 * in_channels)
         sides = tuple(2 * number + 1 for number in numbers[:-1])
@@ -127,6 +130,12 @@ class SpectralConvolution(OperatorLayer):
             length if wraps else length * (1 + self.padding)
             for length, wraps in zip(points.lengths, points.periodic, strict=True)
         )
+        count = math.prod([2 * number + 1 for number in self.modes])
+        if count > len(points):
+            raise ValueError(
+                f"modes={self.modes} are {count} waves, which {len(points)} points do not tell apart. "
+                "Give fewer modes or more points."
+            )
         waves = points.waves(self.modes, periods, x.dtype, x.device)
         measure = (points.weights / math.prod(periods)).to(x)
         coefficients = (x * measure).to(waves.dtype) @ waves.mH  # batch, in, waves

@@ -63,8 +63,8 @@ class SpherePoints(ScatteredPoints):
         weights: Areas that the points stand for, shape ``(points,)``; of their Voronoi cells by default.
 
     Raises:
-        TypeError: The positions are no real tensor.
-        ValueError: They are no unit vectors, or shapes do not fit.
+        TypeError: Positions or weights are no real tensor.
+        ValueError: Positions are no unit vectors or fewer than four, or shapes do not fit.
     """
 
     dims = 2
@@ -82,11 +82,13 @@ class SpherePoints(ScatteredPoints):
                 "Divide them by their norms."
             )
         points = points / lengths.unsqueeze(1)
+        if len(points) < 4:
+            raise ValueError(f"a sphere needs four points or more, but there are {len(points)}.")
         if weights is None:
             from nde.operators.voronoi import sphere_cells
 
             weights = torch.from_numpy(sphere_cells(points.numpy()))
-        super().__init__(points, weights.detach().cpu().double())
+        super().__init__(points, weights)
 
     def neighbours(self, radius: float, boundary: str) -> Neighbours:
         """See `ScatteredPoints.neighbours`; a sphere has no boundary."""
