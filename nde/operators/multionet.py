@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nde.operators.checks import check_activation, check_count
-from nde.operators.models import check_finite
+from nde.operators.neural_operator import check_finite
 
 __all__ = ["DeepONet", "MultiONet"]
 

@@ -76,7 +76,7 @@ class SpectralConvolution(OperatorLayer):
             return self._on_points(transformable(x), grid).to(dtype)
         raise ValueError(
             f"a SpectralConvolution needs a UniformGrid or a PointCloud, but the grid is a {type(grid).__name__}. "
-            "Build the model without it: LocalNO(..., modes=None)."
+            "Build the model without it: on the sphere, LocalNO(..., modes=None, degree=12)."
         )
 
     def multipliers(self) -> Tensor:
