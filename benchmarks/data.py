@@ -29,6 +29,7 @@ from nde.data import (
     Problem,
     ShallowWater,
     SpectralField,
+    SphericalShallowWater,
     StationaryField,
     draw_sample,
 )
@@ -80,6 +81,9 @@ ROWS: dict[str, tuple[Problem, int, bool]] = {
     ),
     "Shallow water, 64 x 64, to 1": (ShallowWater(points=64), 3, False),
     "Shallow water, 128 x 128, to 1": (ShallowWater(), 2, False),
+    "Shallow water on the sphere, 32 x 64, an hour": (SphericalShallowWater(rows=32, dt=300.0), 3, False),
+    "Shallow water on the sphere, 64 x 128, an hour": (SphericalShallowWater(), 3, False),
+    "Shallow water on the sphere, 128 x 256, an hour": (SphericalShallowWater(rows=128), 2, False),
 }
 
 

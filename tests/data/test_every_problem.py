@@ -25,10 +25,11 @@ from nde.data import (
     NavierStokes,
     Problem,
     ShallowWater,
+    SphericalShallowWater,
     draw_sample,
     generate,
 )
-from nde.operators import UniformGrid
+from nde.operators import SphereGrid, UniformGrid
 
 PROBLEMS = [
     Advection(points=32, frames=3),
@@ -41,6 +42,7 @@ PROBLEMS = [
     NavierStokes(points=16, final_time=0.2, frames=2),
     NavierStokes(points=16, final_time=0.2, frames=2, precision="single"),
     ShallowWater(points=16, final_time=0.1, frames=2),
+    SphericalShallowWater(rows=8, final_time=600.0, frames=2),
 ]
 
 
@@ -68,14 +70,15 @@ def test_fields_lie_where_the_box_says_and_settings_are_plain(problem):
     assert json.loads(json.dumps(problem.settings()))["problem"] == type(problem).__name__
     sample = draw_sample(problem, 0)
     dims = 1 if isinstance(problem, (Advection, Burgers, KuramotoSivashinsky)) else 2
-    grid = UniformGrid(**problem.box)
+    sphere = "latitudes" in problem.box
+    grid = SphereGrid(**problem.box) if sphere else UniformGrid(**problem.box)
     for name, field in sample.items():
         if isinstance(problem, ConDiff) and name == "coefficient":
             continue  # at the corners of cells
         assert field.ndim == 1 + dims + hasattr(problem, "frames")
         assert np.isfinite(field).all()
         positions = grid.positions(field.shape[-dims:])
-        assert positions.shape == (dims, *field.shape[-dims:])
+        assert positions.shape == (dims + sphere, *field.shape[-dims:])
         assert bool(torch.isfinite(positions).all())
     with pytest.raises(dataclasses.FrozenInstanceError):
         problem.points = 3
