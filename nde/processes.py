@@ -1,15 +1,30 @@
-"""Training in several processes: who this one is, and sums and gatherings over all of them."""
+"""Work in several processes: who this one is, sums and gatherings over all of them, and workers without a master."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "end_with_parent"]
+
+
+def end_with_parent() -> None:
+    """End this worker when the process that started it is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Processes:

@@ -25,6 +25,7 @@ from typing import Any
 from examples.common import interrupt, make_folder, positive
 from examples.operators.problems import PROBLEMS
 from examples.operators.runs import MODELS, Run, Settings, load, run
+from nde.processes import end_with_parent
 from nde.progress import progress_bar
 
 __all__ = ["main", "table"]
@@ -97,7 +98,7 @@ def _run_all(runs: Sequence[Run], workers: int) -> list[dict[str, Any]]:
         context = multiprocessing.get_context("spawn")
         with (
             progress_bar(len(due), "training", show=True, unit="run") as advance,
-            concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool,
+            concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool,
         ):
             try:
                 for future in concurrent.futures.as_completed([pool.submit(run, task) for task in due]):

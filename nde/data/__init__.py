@@ -16,6 +16,7 @@ from nde.data.random_fields import SpectralField
 from nde.data.resolution import coarsen, refine, resample_periodic
 from nde.data.shallow_water import ShallowWater
 from nde.data.shards import CorruptFileError
+from nde.data.spherical_shallow_water import SphericalShallowWater
 
 __all__ = [
     "generate",
@@ -33,6 +34,7 @@ __all__ = [
     "KuramotoSivashinsky",
     "NavierStokes",
     "ShallowWater",
+    "SphericalShallowWater",
     "load_condiff",
     "load_fno",
     "load_pdebench",

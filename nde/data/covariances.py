@@ -73,8 +73,11 @@ class StationaryField:
         """
         check_count(points, "points", 2)
         deviations = _deviations(self.covariance, self.length_scale, points)
-        noise = rng.standard_normal((2, *deviations.shape))
-        field = np.sqrt(self.variance) * fft.fft2(deviations * (noise[0] + 1j * noise[1]))[:points, :points]
+        waves = rng.standard_normal((*deviations.shape, 2)).view(np.complex128)[..., 0]
+        waves *= deviations
+        # what lies outside the square is not transformed further
+        half = fft.fft(waves, axis=1, overwrite_x=True)[:, :points]
+        field = np.sqrt(self.variance) * fft.fft(half, axis=0)[:points]
         return np.ascontiguousarray(field.real), np.ascontiguousarray(field.imag)
 
 
@@ -83,7 +86,7 @@ def _deviations(covariance: Covariance, length_scale: float, points: int) -> Arr
     """Return standard deviations of Fourier coefficients on a box where the covariance is positive."""
     extension = 2
     while extension <= _LARGEST_EXTENSION:
-        size = fft.next_fast_len(extension * points)
+        size = fft.next_fast_len(extension * (points - 1))
         lag = np.minimum(np.arange(size), size - np.arange(size)) / points / length_scale
         spectrum = fft.fft2(correlation(covariance, np.hypot(lag[:, None], lag[None, :]))).real
         # what is negative by rounding alone is zero

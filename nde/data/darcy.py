@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse import linalg
 
 from nde.data.checks import check_choice, check_count, check_number, check_positive
+from nde.data.five_point import solve_five_point
 from nde.data.problem import Array, Box, Problem, Sample
 from nde.data.random_fields import SpectralField
 from nde.data.resolution import coarsen, refine
@@ -43,6 +42,8 @@ class Darcy(Problem):
         TypeError: A setting has the wrong type.
         ValueError: A setting is out of range, or numbers of points do not divide ``points``.
     """
+
+    recipe: ClassVar[int] = 2  # since the equations are solved in another order
 
     points: int = 64
     coefficient: Literal["thresholded", "lognormal"] = "thresholded"
@@ -104,7 +105,7 @@ def solve_darcy(coefficient: Array, source: Array) -> Array:
     rows, columns = coefficient.shape
     scaled = rows**2 * coefficient, columns**2 * coefficient
     diagonal = np.zeros_like(coefficient)
-    faces = []
+    couplings = []
     for axis, values in enumerate(scaled):
         ahead, behind = np.swapaxes(values, 0, axis)[1:], np.swapaxes(values, 0, axis)[:-1]
         flux = 2 * ahead * behind / (ahead + behind)
@@ -113,13 +114,6 @@ def solve_darcy(coefficient: Array, source: Array) -> Array:
         into[:-1] += flux
         into[0] += 2 * np.swapaxes(values, 0, axis)[0]
         into[-1] += 2 * np.swapaxes(values, 0, axis)[-1]
-        coupling = np.zeros_like(coefficient)
-        np.swapaxes(coupling, 0, axis)[:-1] = -flux
-        faces.append(coupling.ravel())
-    down, right = faces[0][:-columns], faces[1][:-1]
-    matrix = sparse.diags_array(
-        [diagonal.ravel(), down, down, right, right], offsets=[0, columns, -columns, 1, -1], format="csc"
-    )
-    # an ordering for symmetric matrices; pivots stay on the diagonal, which dominates
-    factors = linalg.splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return np.asarray(factors.solve(source.ravel().astype(np.float64)).reshape(rows, columns))
+        couplings.append(np.swapaxes(-flux, 0, axis))
+    down, right = couplings
+    return solve_five_point(diagonal, down, right, source)

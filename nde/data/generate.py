@@ -21,6 +21,7 @@ from nde.data.checks import check_count
 from nde.data.dataset import Dataset
 from nde.data.problem import Problem, Sample
 from nde.data.shards import ShardFolder
+from nde.processes import end_with_parent
 from nde.progress import Advance, progress_bar
 
 __all__ = ["SampleError", "draw_sample", "generate"]
@@ -173,7 +174,9 @@ def _computed(
         return
     with _one_thread_per_process():
         # spawned, not forked: torch and BLAS may have threads by now
-        pool = ProcessPoolExecutor(min(processes, len(jobs)), multiprocessing.get_context("spawn"))
+        pool = ProcessPoolExecutor(
+            min(processes, len(jobs)), multiprocessing.get_context("spawn"), initializer=end_with_parent
+        )
         try:
             pending: dict[Future[dict[str, NDArray[Any]]], tuple[int, int]] = {
                 pool.submit(_samples, problem, seed, dtype, start, stop): (shard, stop - start)

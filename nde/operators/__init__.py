@@ -10,17 +10,20 @@ from nde.operators.differential import DifferentialKernel
 from nde.operators.grids import Grid, UniformGrid
 from nde.operators.layer import OperatorLayer
 from nde.operators.local_integral import LocalIntegral, RegularizedDifferential
-from nde.operators.models import FNO, LocalNO, NeuralOperator
+from nde.operators.models import FNO, SFNO, LocalNO
 from nde.operators.multionet import DeepONet, MultiONet
+from nde.operators.neural_operator import NeuralOperator
 from nde.operators.points import PointCloud
 from nde.operators.pointwise import ChannelMLP, Pointwise
 from nde.operators.resolution import resolution_changes
 from nde.operators.spectral import SpectralConvolution
 from nde.operators.sphere import SphereGrid, SpherePoints
+from nde.operators.spherical import SphericalConvolution
 
 __all__ = [
     "FNO",
     "LocalNO",
+    "SFNO",
     "NeuralOperator",
     "OperatorBlock",
     "OperatorLayer",
@@ -30,6 +33,7 @@ __all__ = [
     "LocalIntegral",
     "RegularizedDifferential",
     "SpectralConvolution",
+    "SphericalConvolution",
     "ChannelMLP",
     "Pointwise",
     "Basis",

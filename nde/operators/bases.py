@@ -15,6 +15,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from nde.operators.checks import check_count
 from nde.operators.harmonics import angular_harmonics, count_harmonics, jacobi
 
 __all__ = ["Basis", "HarmonicBasis", "HatBasis", "OddBasis", "ZernikeBasis"]
@@ -84,6 +85,7 @@ class HatBasis(Basis):
         angles: Functions around each ring in two dimensions; 1 for isotropic kernels in two and three dimensions.
 
     Raises:
+        TypeError: One of them is no integer.
         ValueError: One of them is below 1.
     """
 
@@ -91,8 +93,8 @@ class HatBasis(Basis):
     angles: int = 4
 
     def __post_init__(self) -> None:
-        if self.rings < 1 or self.angles < 1:
-            raise ValueError(f"rings and angles must be at least 1, but are {self.rings} and {self.angles}.")
+        check_count(self.rings, "rings")
+        check_count(self.angles, "angles")
 
     def _sectors(self, dims: int) -> int:
         return {1: 2, 2: self.angles, 3: 1 if self.angles == 1 else 6}[dims]
@@ -149,6 +151,7 @@ class ZernikeBasis(Basis):
         frequency: Largest degree ``l`` of a harmonic; 0 for isotropic kernels, None for all.
 
     Raises:
+        TypeError: One of them is no integer.
         ValueError: ``degree`` is below 1 or ``frequency`` negative.
     """
 
@@ -156,10 +159,9 @@ class ZernikeBasis(Basis):
     frequency: int | None = None
 
     def __post_init__(self) -> None:
-        if self.degree < 1 or (self.frequency is not None and self.frequency < 0):
-            raise ValueError(
-                f"degree must be at least 1 and frequency not negative, but are {self.degree} and {self.frequency}."
-            )
+        check_count(self.degree, "degree")
+        if self.frequency is not None:
+            check_count(self.frequency, "frequency", 0)
 
     def _orders(self, dims: int) -> list[tuple[int, int]]:
         highest = self.degree - 1 if self.frequency is None else self.frequency
@@ -206,14 +208,14 @@ class HarmonicBasis(Basis):
         frequencies: Largest ``k``; there are ``(2 frequencies + 1)^dims`` functions.
 
     Raises:
+        TypeError: It is no integer.
         ValueError: It is below 1.
     """
 
     frequencies: int = 1
 
     def __post_init__(self) -> None:
-        if self.frequencies < 1:
-            raise ValueError(f"frequencies must be at least 1, but is {self.frequencies}.")
+        check_count(self.frequencies, "frequencies")
 
     def size(self, dims: int) -> int:
         """See `Basis.size`."""

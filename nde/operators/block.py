@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nde.operators.checks import check_activation
 from nde.operators.grids import Grid
 from nde.operators.layer import OperatorLayer
 
@@ -22,7 +23,7 @@ class OperatorBlock(OperatorLayer):
         residual: Whether to add ``x`` behind the activation.
 
     Raises:
-        TypeError: A branch is no `OperatorLayer`.
+        TypeError: A branch is no `OperatorLayer`, or the activation no function.
         ValueError: There is no branch, or their channels differ.
     """
 
@@ -33,6 +34,8 @@ class OperatorBlock(OperatorLayer):
         activation: Callable[[Tensor], Tensor] | None = functional.gelu,
         residual: bool = False,
     ) -> None:
+        if activation is not None:
+            check_activation(activation)
         layers = list(branches)
         if not layers:
             raise ValueError("branches must hold at least one layer.")

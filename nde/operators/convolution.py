@@ -101,4 +101,4 @@ def multiply_spectra(x: Tensor, spectrum: Tensor, weight: Tensor, shape: tuple[i
 
 def taps_of(halves: tuple[int, ...]) -> int:
     """Return how many points a kernel of these half-widths has."""
-    return math.prod(2 * half + 1 for half in halves)
+    return math.prod([2 * half + 1 for half in halves])  # a list: compilers do not read generators here

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nde.checks import check_choice
+from nde.operators.checks import check_count, check_radius
 from nde.operators.convolution import direct
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count
-from nde.operators.local_integral import check_radius
-from nde.operators.stencils import StencilSpace, stencil_space
+from nde.operators.layer import OperatorLayer
+from nde.operators.stencils import StencilSpace, scaled_stencils, stencil_space
 
 __all__ = ["DifferentialKernel"]
 
@@ -33,7 +33,8 @@ class DifferentialKernel(OperatorLayer):
         width: Points of the stencil along each axis, odd.
         boundary: Beyond walls, the field is continued by ``"extrapolate"`` (polynomials of the degree of the order: the
             derivative is right up to the wall), ``"replicate"`` or ``"reflect"`` (right for fields without slope
-            there). Periodic axes are continued periodically.
+            there, except for second derivatives on a wall's own vertices, which ``"replicate"`` halves). Periodic axes
+            are continued periodically.
         symmetric: Whether to keep only stencils with the parity of the order.
         unit: The length per which the derivative is taken: 1/32, say, keeps outputs small where fields vary over that.
 
@@ -86,8 +87,8 @@ class DifferentialKernel(OperatorLayer):
                 f"a stencil of width {self.width} and order {self.order} needs {needed} points along each axis, "
                 f"but the field has shape {shape}."
             )
-        stencils = self._space().scaled(self.order, grid.spacing(shape), self.unit).to(self.weight)
-        kernel = torch.tensordot(self.weight, stencils, 1)
+        stencils = scaled_stencils(*self._kind(), grid.spacing(shape), self.unit)
+        kernel = torch.tensordot(self.weight, stencils.to(self.weight), 1)
         kinds = tuple("periodic" if wraps else self.boundary for wraps in grid.wraps(self.dims))
         return direct(x, kernel, kinds, grid.centering, degree=self.order)
 
@@ -96,8 +97,11 @@ class DifferentialKernel(OperatorLayer):
         space = self._space()
         return {powers: self.weight[..., index] for index, powers in enumerate(space.exponents)}
 
+    def _kind(self) -> tuple[int, int, int, bool]:
+        return self.order, self.width, self.dims, self.symmetric
+
     def _space(self) -> StencilSpace:
-        return stencil_space(self.order, self.width, self.dims, self.symmetric)
+        return stencil_space(*self._kind())
 
     def extra_repr(self) -> str:
         """Say the settings too."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
+from nde.operators.constants import kept
 from nde.operators.grids import Centering
 
 __all__ = ["extend"]
@@ -49,7 +48,7 @@ def extend(x: Tensor, axis: int, width: int, kind: str, centering: Centering = "
     return torch.cat((before, x, after), axis)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def _extrapolation(width: int, degree: int) -> Tensor:
     """Return the weights, shape ``(degree + 1, width)``, of points 0, 1, ... in Lagrange's polynomial at -1, -2, ..."""
     with torch.inference_mode(False):

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nde.checks import check_choice
+from nde.operators.checks import check_flags, check_numbers
+from nde.operators.constants import kept
 
 __all__ = ["Centering", "Grid", "UniformGrid", "per_axis"]
 
@@ -77,7 +78,8 @@ class UniformGrid(Grid):
         origin: Corner of the box with the lowest coordinates; one number for all axes.
 
     Raises:
-        ValueError: A length is not positive or the centering is unknown.
+        TypeError: A length or the origin is no number, or ``periodic`` neither True nor False.
+        ValueError: A length is not positive, the origin not finite or the centering unknown.
     """
 
     lengths: float | tuple[float, ...] = 1.0
@@ -91,9 +93,9 @@ class UniformGrid(Grid):
             value = getattr(self, name)
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        lengths = self.lengths if isinstance(self.lengths, tuple) else (self.lengths,)
-        if not all(math.isfinite(length) and length > 0 for length in lengths):
-            raise ValueError(f"lengths must be positive and finite, but are {self.lengths}.")
+        check_numbers(self.lengths, "lengths", positive=True)
+        check_numbers(self.origin, "origin")
+        check_flags(self.periodic, "periodic")
 
     def axes(self, dims: int) -> int:
         """See `Grid.axes`."""
@@ -148,7 +150,7 @@ class UniformGrid(Grid):
         return weights
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def trapezoid(count: int) -> Tensor:
     """Return the weights 1/2, 1, ..., 1, 1/2."""
     with torch.inference_mode(False):  # what is kept must also serve training

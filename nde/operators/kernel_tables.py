@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from nde.operators.bases import Basis
+from nde.operators.constants import kept
+from nde.operators.layer import complex_of
 
 __all__ = ["half_widths", "kernel_spectrum", "kernel_table", "point_moments"]
 
@@ -24,7 +25,7 @@ def half_widths(radius: float, spacing: tuple[float, ...]) -> tuple[int, ...]:
     return tuple(math.ceil(radius / step - 0.5) for step in spacing)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def kernel_table(basis: Basis, radius: float, spacing: tuple[float, ...]) -> Tensor:
     """Return the averages of a basis over the cells around a point, times the cells' measure in units of the radius.
 
@@ -59,7 +60,7 @@ def kernel_table(basis: Basis, radius: float, spacing: tuple[float, ...]) -> Ten
         return torch.cat(slabs, dim=1) * measure
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def kernel_spectrum(
     basis: Basis,
     radius: float,
@@ -81,10 +82,10 @@ def kernel_spectrum(
         padded[(slice(None), *(slice(count) for count in taps))] = table
         padded = padded.roll([-(count // 2) for count in taps], dims=list(range(1, dims + 1)))
         spectrum = torch.fft.rfftn(padded, dim=list(range(1, dims + 1))).conj().resolve_conj().flatten(1)
-        return spectrum.t().contiguous().to(device=device, dtype=dtype.to_complex())
+        return spectrum.t().contiguous().to(device=device, dtype=complex_of(dtype))
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def point_moments(
     basis: Basis,
     radius: float,

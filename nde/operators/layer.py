@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nde.operators.checks import check_count, check_dims
 from nde.operators.grids import Grid, UniformGrid
 
-__all__ = ["OperatorLayer", "check_count", "check_dims"]
-
-
-def check_count(value: Any, name: str, least: int = 1) -> None:
-    """Raise unless a setting is an integer of at least some size.
-
-    Raises:
-        TypeError: It is no integer.
-        ValueError: It is too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, but is {value!r}.")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, but is {value}.")
-
-
-def check_dims(dims: Any) -> None:
-    """Raise unless a domain has 1, 2 or 3 dimensions."""
-    check_count(dims, "dims")
-    if dims > 3:
-        raise ValueError(f"dims must be 1, 2 or 3, but is {dims}.")
+__all__ = ["OperatorLayer", "complex_of", "transformable"]
 
 
 class OperatorLayer(nn.Module):
@@ -91,7 +73,10 @@ class OperatorLayer(nn.Module):
                 f"x must have shape (*batch, {self.in_channels}, {', '.join(['points'] * axes)}) on a "
                 f"{type(grid).__name__}, but has shape {tuple(x.shape)}."
             )
-        grid.check(tuple(x.shape[-axes:]))
+        if x.numel() == 0:
+            raise ValueError(f"x must hold values, but has shape {tuple(x.shape)}.")
+        # a compiled graph is for one shape, because its tables are; index() says so to the compiler
+        grid.check(tuple(operator.index(count) for count in x.shape[-axes:]))
         parameter = next(self.parameters(), None)
         if parameter is not None and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
             raise TypeError(
@@ -107,3 +92,8 @@ class OperatorLayer(nn.Module):
 def transformable(x: Tensor) -> Tensor:
     """Return a field in a precision that Fourier transforms know: float32 where autocast made it shorter."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def complex_of(dtype: torch.dtype) -> torch.dtype:
+    """Return the complex numbers of a real precision; ``dtype.to_complex()``, which compilers do not know."""
+    return torch.complex128 if dtype == torch.float64 else torch.complex64

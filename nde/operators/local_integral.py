@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nde.checks import check_choice
 from nde.operators.bases import Basis, HatBasis, OddBasis
+from nde.operators.checks import check_radius
 from nde.operators.convolution import direct, multiply_spectra, padded_lengths, taps_of, weigh_walls
 from nde.operators.extension import extend
 from nde.operators.grids import Grid, UniformGrid
@@ -224,19 +225,6 @@ class RegularizedDifferential(LocalIntegral):
         ways = torch.stack(torch.meshgrid(*offsets, indexing="ij")).flatten(1)
         moments = table.flatten(1) @ ways.t()
         return self.weight @ moments.to(self.weight)
-
-
-def check_radius(radius: Any, name: str = "radius") -> None:
-    """Raise unless a length is a positive number.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not positive or not finite.
-    """
-    if isinstance(radius, bool) or not isinstance(radius, (int, float)):
-        raise TypeError(f"{name} must be a number, but is {radius!r}.")
-    if not 0 < radius < math.inf:
-        raise ValueError(f"{name} must be positive and finite, but is {radius}.")
 
 
 def check_basis(basis: Any) -> Basis:

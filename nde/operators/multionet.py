@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nde.operators.layer import check_count
-from nde.operators.models import check_finite
+from nde.operators.checks import check_activation, check_count
+from nde.operators.neural_operator import check_finite
 
 __all__ = ["DeepONet", "MultiONet"]
 
@@ -53,6 +54,7 @@ class MultiONet(nn.Module):
             check_count(value, name)
         if read > depth:
             raise ValueError(f"read={read} layers of {depth}. Give at most read={depth}.")
+        check_activation(activation)
         self.sensors = sensors
         self.out_channels = out_channels
         self.dims = dims
@@ -76,8 +78,13 @@ class MultiONet(nn.Module):
             Shape ``(batch, out_channels, points)``.
 
         Raises:
-            ValueError: A shape does not fit, or the values are not finite.
+            TypeError: Values or positions are no real tensor, or have another dtype than the parameters.
+            ValueError: A shape does not fit, or values or positions are not finite.
         """
+        check_real(a, "a", self.scales.dtype)
+        moving = not isinstance(positions, Tensor)  # a jet of `nde.taylor`, to differentiate in the positions
+        if not moving:
+            check_real(positions, "positions", self.scales.dtype)
         values = a.flatten(1) if a.dim() > 1 else a
         if values.dim() != 2 or values.shape[1] != self.sensors:
             raise ValueError(
@@ -91,7 +98,9 @@ class MultiONet(nn.Module):
             )
         if positions.dim() == 3 and positions.shape[0] != values.shape[0]:
             raise ValueError(f"there are {values.shape[0]} samples, but positions for {positions.shape[0]}.")
-        check_finite(values)
+        check_finite(values, "a")
+        if not moving:
+            check_finite(positions, "positions")
         sum_over = "bow,now->bon" if positions.dim() == 2 else "bow,bnow->bon"
         total = self.bias[:, None]
         for scale, branch, trunk in zip(
@@ -110,6 +119,15 @@ class MultiONet(nn.Module):
                 x = self.activation(x)
             outputs.append(x)
         return outputs[-self.read :]
+
+
+def check_real(value: Any, name: str, dtype: torch.dtype) -> None:
+    """Raise TypeError unless an input is a real tensor of the parameters' dtype."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        given = f"of dtype {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise TypeError(f"{name} must be a tensor of real numbers, but is {given}.")
+    if value.dtype != dtype and not torch.is_autocast_enabled(value.device.type):
+        raise TypeError(f"{name} has dtype {value.dtype}, but the parameters have {dtype}. Convert one of them.")
 
 
 class DeepONet(MultiONet):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,10 @@ import torch
 from torch import Tensor
 
 from nde.operators.bases import Basis
+from nde.operators.checks import check_flags, check_numbers
+from nde.operators.constants import Constant, constant_of_graphs
 from nde.operators.grids import Grid, per_axis
+from nde.operators.layer import complex_of
 from nde.operators.sparse import SparsePair
 
 __all__ = ["Neighbours", "PointCloud", "ScatteredPoints"]
@@ -41,12 +45,15 @@ class ScatteredPoints(Grid):
         weights: Shape ``(points,)``: the measure of the part of the domain that each point stands for.
 
     Raises:
+        TypeError: The weights are no real tensor.
         ValueError: The shapes do not fit, or a number is not finite.
     """
 
     dims: int
 
     def __init__(self, positions: Tensor, weights: Tensor) -> None:
+        if not isinstance(weights, Tensor) or not weights.is_floating_point():
+            raise TypeError(f"weights must be a tensor of real numbers, but are {weights!r}.")
         if weights.shape != positions.shape[:1]:
             raise ValueError(
                 f"weights must have shape ({positions.shape[0]},), one for each point, but have {tuple(weights.shape)}."
@@ -54,7 +61,7 @@ class ScatteredPoints(Grid):
         if not bool(torch.isfinite(weights).all()):
             raise ValueError("weights must be finite.")
         self.points = positions
-        self.weights = weights
+        self.weights = weights.detach().cpu().double()
         self._kept: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
@@ -103,7 +110,23 @@ class ScatteredPoints(Grid):
         Returns:
             A matrix with ``size * points`` rows and ``points`` columns.
         """
+        pair: SparsePair = self._filters(basis, radius, boundary, mean_free, dtype, device).value
+        return pair
 
+    def waves(
+        self, modes: tuple[int, ...], periods: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """Return ``exp(2 pi i k . x / periods)`` for the wave numbers up to ``modes``, shape ``(waves, points)``.
+
+        Of the last wave number, those from 0 on alone; it runs fastest.
+        """
+        waves: Tensor = self._waves(modes, periods, dtype, device).value
+        return waves
+
+    @constant_of_graphs
+    def _filters(
+        self, basis: Basis, radius: float, boundary: str, mean_free: bool, dtype: torch.dtype, device: torch.device
+    ) -> Constant:
         def make() -> SparsePair:
             near = self._keep(("neighbours", radius, boundary), lambda: self.neighbours(radius, boundary))
             with torch.inference_mode(False):
@@ -120,18 +143,20 @@ class ScatteredPoints(Grid):
                 entries = np.concatenate((entries, -sums))
             return SparsePair(rows, columns, entries, (size * count, count), dtype, device)
 
-        return self._keep(("filters", basis, radius, boundary, mean_free, dtype, device), make)
+        return Constant(self._keep(("filters", basis, radius, boundary, mean_free, dtype, device), make))
 
-    def waves(self, numbers: Tensor, periods: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Return ``exp(2 pi i k . x / periods)`` for wave numbers of shape ``(waves, dims)``: ``(waves, points)``."""
-
+    @constant_of_graphs
+    def _waves(
+        self, modes: tuple[int, ...], periods: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    ) -> Constant:
         def make() -> Tensor:
             with torch.inference_mode(False):
-                phase = (numbers.double() / torch.tensor(periods, dtype=torch.float64)) @ self.points.t()
+                numbers = torch.tensor(wave_numbers(modes), dtype=torch.float64)
+                phase = (numbers / torch.tensor(periods, dtype=torch.float64)) @ self.points.t()
                 waves = torch.polar(torch.ones_like(phase), 2 * math.pi * phase)
-                return waves.to(device=device, dtype=dtype.to_complex())
+                return waves.to(device=device, dtype=complex_of(dtype))
 
-        return self._keep(("waves", tuple(numbers.flatten().tolist()), periods, dtype, device), make)
+        return Constant(self._keep(("waves", modes, periods, dtype, device), make))
 
     def _keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
         if key not in self._kept:
@@ -158,8 +183,8 @@ class PointCloud(ScatteredPoints):
         lengths, periodic, origin: The box, see `UniformGrid`.
 
     Raises:
-        TypeError: The positions are no real tensor.
-        ValueError: Positions lie outside the box or coincide, or shapes do not fit.
+        TypeError: Positions or weights are no real tensor, or a setting of the box has the wrong type.
+        ValueError: Positions lie outside the box or coincide, shapes do not fit, or a setting is out of range.
     """
 
     def __init__(
@@ -175,6 +200,9 @@ class PointCloud(ScatteredPoints):
         self.dims = self.coordinates = points.shape[1]
         if not 1 <= self.dims <= 3:
             raise ValueError(f"positions must have 1, 2 or 3 coordinates, but have {self.dims}.")
+        for value, name, positive in ((lengths, "lengths", True), (origin, "origin", False)):
+            check_numbers(value, name, positive)
+        check_flags(periodic, "periodic")
         self.lengths = per_axis(lengths, self.dims, "lengths")
         self.periodic = tuple(bool(flag) for flag in per_axis(periodic, self.dims, "periodic"))
         self.origin = per_axis(origin, self.dims, "origin")
@@ -192,7 +220,7 @@ class PointCloud(ScatteredPoints):
             from nde.operators.voronoi import box_cells
 
             weights = torch.from_numpy(box_cells(self._inner, self.lengths, self.periodic))
-        super().__init__(points, weights.detach().cpu().double())
+        super().__init__(points, weights)
 
     def neighbours(self, radius: float, boundary: str) -> Neighbours:
         """See `ScatteredPoints.neighbours`."""
@@ -208,6 +236,11 @@ class PointCloud(ScatteredPoints):
         targets, seen = pairs["i"], pairs["j"]
         self.check_spacing(radius, targets)
         return Neighbours(targets, sources[seen], images[seen] - self._inner[targets])
+
+
+def wave_numbers(modes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the wave numbers up to ``modes``; of the last, those from 0 on alone; it runs fastest."""
+    return list(product(*(range(-number, number + 1) for number in modes[:-1]), range(modes[-1] + 1)))
 
 
 def check_positions(positions: Any) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nde.operators.checks import check_activation, check_count
 from nde.operators.grids import Grid
-from nde.operators.layer import OperatorLayer, check_count
+from nde.operators.layer import OperatorLayer
 
 __all__ = ["ChannelMLP", "Pointwise"]
 
@@ -56,6 +57,7 @@ class ChannelMLP(OperatorLayer):
     ) -> None:
         super().__init__(in_channels, out_channels, dims)
         check_count(hidden, "hidden")
+        check_activation(activation)
         self.first = Pointwise(in_channels, hidden, dims)
         self.second = Pointwise(hidden, out_channels, dims)
         self.activation = activation

@@ -58,7 +58,8 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, pair: SparsePair, transposed: bool) -> Tensor:
-        return (pair.transpose if transposed else pair.matrix) @ x
+        with torch.autocast(x.device.type, enabled=False):  # sparse products know no short precisions
+            return (pair.transpose if transposed else pair.matrix) @ x
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nde.operators.checks import check_count, check_numbers
 from nde.operators.convolution import weigh_walls
 from nde.operators.grids import Grid, UniformGrid
-from nde.operators.layer import OperatorLayer, check_count, transformable
+from nde.operators.layer import OperatorLayer, complex_of, transformable
 from nde.operators.points import PointCloud
 from nde.operators.wave_product import multiply_waves
 
@@ -46,16 +47,17 @@ class SpectralConvolution(OperatorLayer):
         padding: float = 0.0,
     ) -> None:
         super().__init__(in_channels, out_channels, dims)
-        numbers = (modes,) * dims if isinstance(modes, int) else tuple(modes)
+        numbers: tuple[Any, ...] = tuple(modes) if isinstance(modes, (tuple, list)) else (modes,) * dims
         if len(numbers) != dims:
             raise ValueError(
                 f"modes has {len(numbers)} entries, but the domain has {dims} axes. Give one for each axis."
             )
         for number in numbers:
             check_count(number, "modes")
-        if not 0 <= padding < math.inf:
+        check_numbers(padding, "padding")
+        if padding < 0:
             raise ValueError(f"padding must be zero or positive, but is {padding}.")
-        self.modes = numbers
+        self.modes: tuple[int, ...] = numbers
         self.padding = float(padding)
         scale = 1 / math.sqrt(2 * in_channels)
         sides = tuple(2 * number + 1 for number in numbers[:-1])
@@ -74,7 +76,7 @@ class SpectralConvolution(OperatorLayer):
             return self._on_points(transformable(x), grid).to(dtype)
         raise ValueError(
             f"a SpectralConvolution needs a UniformGrid or a PointCloud, but the grid is a {type(grid).__name__}. "
-            "Build the model without it: LocalNO(..., modes=None)."
+            "Build the model without it: on the sphere, LocalNO(..., modes=None, degree=12)."
         )
 
     def multipliers(self) -> Tensor:
@@ -95,7 +97,7 @@ class SpectralConvolution(OperatorLayer):
                 x = torch.cat((first + x.narrow(axis, count - 1, 1), rest), axis)
         waves = self._forward(x, lengths)
         kept = waves.shape[2:]
-        mixed = multiply_waves(waves.flatten(2), self.multipliers().to(x.dtype.to_complex()))
+        mixed = multiply_waves(waves.flatten(2), self.multipliers().to(complex_of(x.dtype)))
         result = self._backward(mixed.unflatten(2, kept), lengths)
         for axis, (count, length) in enumerate(zip(inner, lengths, strict=True), start=2):
             if length == count - 1:
@@ -128,14 +130,20 @@ class SpectralConvolution(OperatorLayer):
             length if wraps else length * (1 + self.padding)
             for length, wraps in zip(points.lengths, points.periodic, strict=True)
         )
-        ranges = [range(-number, number + 1) for number in self.modes[:-1]] + [range(self.modes[-1] + 1)]
-        numbers = torch.tensor(list(product(*ranges)))
-        waves = points.waves(numbers, periods, x.dtype, x.device)
+        count = math.prod([2 * number + 1 for number in self.modes])
+        if count > len(points):
+            raise ValueError(
+                f"modes={self.modes} are {count} waves, which {len(points)} points do not tell apart. "
+                "Give fewer modes or more points."
+            )
+        waves = points.waves(self.modes, periods, x.dtype, x.device)
         measure = (points.weights / math.prod(periods)).to(x)
         coefficients = (x * measure).to(waves.dtype) @ waves.mH  # batch, in, waves
-        mixed = multiply_waves(coefficients, self.multipliers().to(x.dtype.to_complex()))
-        mirrored = (numbers[:, -1] > 0).to(x) + 1  # the half of the waves that is not kept is the conjugate of this one
-        return ((mixed * mirrored) @ waves).real
+        mixed = multiply_waves(coefficients, self.multipliers().to(complex_of(x.dtype)))
+        # the half of the waves that is not kept is the conjugate of this one; the last wave number runs fastest
+        doubled = mixed.unflatten(2, (-1, self.modes[-1] + 1))
+        doubled = torch.cat((doubled[..., :1], 2 * doubled[..., 1:]), -1).flatten(2)
+        return (doubled @ waves).real
 
     def _lengths(self, grid: UniformGrid, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many points the circle along each axis has."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +18,11 @@ import torch
 from torch import Tensor
 
 from nde.checks import check_choice
+from nde.legendre import legendre_functions
 from nde.operators.bases import Basis
+from nde.operators.constants import Constant, constant_of_graphs, kept
 from nde.operators.grids import Grid
+from nde.operators.layer import complex_of
 from nde.operators.points import Neighbours, ScatteredPoints, check_positions
 
 __all__ = ["SphereGrid", "SpherePoints", "check_cap"]
@@ -61,8 +65,8 @@ class SpherePoints(ScatteredPoints):
         weights: Areas that the points stand for, shape ``(points,)``; of their Voronoi cells by default.
 
     Raises:
-        TypeError: The positions are no real tensor.
-        ValueError: They are no unit vectors, or shapes do not fit.
+        TypeError: Positions or weights are no real tensor.
+        ValueError: Positions are no unit vectors or fewer than four, or shapes do not fit.
     """
 
     dims = 2
@@ -80,11 +84,36 @@ class SpherePoints(ScatteredPoints):
                 "Divide them by their norms."
             )
         points = points / lengths.unsqueeze(1)
+        if len(points) < 4:
+            raise ValueError(f"a sphere needs four points or more, but there are {len(points)}.")
         if weights is None:
             from nde.operators.voronoi import sphere_cells
 
             weights = torch.from_numpy(sphere_cells(points.numpy()))
-        super().__init__(points, weights.detach().cpu().double())
+        super().__init__(points, weights)
+
+    def harmonics(self, degree: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Return the real orthonormal spherical harmonics up to a degree, shape ``((degree + 1)^2, points)``.
+
+        Degree by degree; in each, order 0, then cosine and sine of each order.
+        """
+        harmonics: Tensor = self._harmonics(degree, dtype, device).value
+        return harmonics
+
+    @constant_of_graphs
+    def _harmonics(self, degree: int, dtype: torch.dtype, device: torch.device) -> Constant:
+        def make() -> Tensor:
+            x, y, z = self.points.numpy().T
+            functions, turn = legendre_functions(degree, z), np.arctan2(y, x)
+            rows = []
+            for n in range(degree + 1):
+                rows.append(functions[0, n])
+                for m in range(1, n + 1):
+                    rows += [math.sqrt(2) * functions[m, n] * wave(m * turn) for wave in (np.cos, np.sin)]
+            with torch.inference_mode(False):
+                return torch.from_numpy(np.stack(rows)).to(device, dtype)
+
+        return Constant(self._keep(("harmonics", degree, dtype, device), make))
 
     def neighbours(self, radius: float, boundary: str) -> Neighbours:
         """See `ScatteredPoints.neighbours`; a sphere has no boundary."""
@@ -133,11 +162,7 @@ class SphereGrid(Grid):
 
     def colatitudes(self, count: int) -> tuple[_Array, _Array]:
         """Return angles from the north pole, and integrals of ``sin`` that belong to them."""
-        if self.latitudes == "gauss":
-            nodes, weights = np.polynomial.legendre.leggauss(count)
-            return np.arccos(nodes[::-1]), weights[::-1]
-        edges = np.linspace(0, math.pi, count + 1)
-        return (edges[1:] + edges[:-1]) / 2, np.cos(edges[:-1]) - np.cos(edges[1:])
+        return colatitudes(self.latitudes, count)
 
     def weights(self, shape: tuple[int, ...]) -> Tensor:
         """Return the area that each point stands for, shape ``shape``, float64; the sum is ``4 pi``."""
@@ -146,12 +171,7 @@ class SphereGrid(Grid):
 
     def positions(self, shape: tuple[int, ...]) -> Tensor:
         """See `Grid.positions`."""
-        colatitude = torch.from_numpy(self.colatitudes(shape[0])[0]).unsqueeze(1)
-        longitude = torch.arange(shape[1], dtype=torch.float64) * (2 * math.pi / shape[1])
-        flat = torch.sin(colatitude)
-        return torch.stack(
-            (flat * longitude.cos(), flat * longitude.sin(), torch.cos(colatitude).expand(-1, shape[1])), dim=0
-        )
+        return grid_positions(self.latitudes, *shape)
 
     def spectra(
         self,
@@ -182,11 +202,24 @@ class SphereGrid(Grid):
                 f"radius={radius:.4g} is below the spacing {math.pi / shape[0]:.4g} of {shape[0]} latitudes. "
                 "Give a larger radius or a finer grid."
             )
+        spectra: Tensor = self._keep(basis, radius, mean_free, shape, dtype, device).value
+        return spectra
+
+    @constant_of_graphs
+    def _keep(
+        self,
+        basis: Basis,
+        radius: float,
+        mean_free: bool,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Constant:
         key = (basis, radius, mean_free, shape, dtype, device)
         if key not in self._kept:
             with torch.inference_mode(False):
-                self._kept[key] = self._make(basis, radius, mean_free, shape).to(device, dtype.to_complex())
-        return self._kept[key]
+                self._kept[key] = self._make(basis, radius, mean_free, shape).to(device, complex_of(dtype))
+        return Constant(self._kept[key])
 
     def _make(self, basis: Basis, radius: float, mean_free: bool, shape: tuple[int, ...]) -> Tensor:
         _, sines = self.colatitudes(shape[0])
@@ -207,3 +240,25 @@ class SphereGrid(Grid):
             # a correlation along longitude: the conjugate of the transform
             made.append(torch.fft.rfft(filters.view(-1, *shape), dim=-1).conj().resolve_conj())
         return torch.stack(made, dim=1).permute(3, 0, 1, 2).reshape(shape[1] // 2 + 1, -1, shape[0]).contiguous()
+
+
+@lru_cache(maxsize=64)
+def colatitudes(latitudes: str, count: int) -> tuple[_Array, _Array]:
+    """See `SphereGrid.colatitudes`."""
+    if latitudes == "gauss":
+        nodes, weights = np.polynomial.legendre.leggauss(count)
+        return np.arccos(nodes[::-1]), weights[::-1]
+    edges = np.linspace(0, math.pi, count + 1)
+    return (edges[1:] + edges[:-1]) / 2, np.cos(edges[:-1]) - np.cos(edges[1:])
+
+
+@kept(32)
+def grid_positions(latitudes: str, rows: int, columns: int) -> Tensor:
+    """Return unit vectors, shape ``(3, rows, columns)``, float64."""
+    with torch.inference_mode(False):
+        colatitude = torch.from_numpy(colatitudes(latitudes, rows)[0]).unsqueeze(1)
+        longitude = torch.arange(columns, dtype=torch.float64) * (2 * math.pi / columns)
+        flat = torch.sin(colatitude)
+        return torch.stack(
+            (flat * longitude.cos(), flat * longitude.sin(), torch.cos(colatitude).expand(-1, columns)), dim=0
+        )

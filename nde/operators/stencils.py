@@ -8,14 +8,15 @@ grids.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["StencilSpace", "stencil_space"]
+from nde.operators.constants import kept
+
+__all__ = ["StencilSpace", "scaled_stencils", "stencil_space"]
 
 
 class StencilSpace(NamedTuple):
@@ -31,22 +32,36 @@ class StencilSpace(NamedTuple):
     leading: Tensor
     rest: Tensor
 
-    def scaled(self, order: int, spacing: tuple[float, ...], unit: float) -> Tensor:
-        """Return all stencils for a spacing, with derivatives per length ``unit``: shape ``(size, *taps)``."""
+
+@kept(64)
+def scaled_stencils(
+    order: int, width: int, dims: int, symmetric: bool, spacing: tuple[float, ...], unit: float
+) -> Tensor:
+    """Return all stencils of a derivative order for a spacing, with derivatives per length ``unit``.
+
+    Args:
+        order, width, dims, symmetric: See `stencil_space`.
+        spacing: Of the grid, along each axis.
+        unit: The length.
+
+    Returns:
+        Shape ``(size, *taps)``, float64.
+    """
+    with torch.inference_mode(False):
+        space = stencil_space(order, width, dims, symmetric)
         inverse = [unit / step for step in spacing]
-        view = (-1, *(1,) * (self.leading.dim() - 1))
         scales = torch.tensor(
             [
                 math.prod(factor**power for factor, power in zip(inverse, powers, strict=True))
-                for powers in self.exponents
+                for powers in space.exponents
             ],
             dtype=torch.float64,
         )
-        typical = math.prod(inverse) ** (order / len(inverse))
-        return torch.cat((self.leading * scales.view(view), self.rest * typical))
+        typical = math.prod(inverse) ** (order / dims)
+        return torch.cat((space.leading * scales.view(-1, *(1,) * dims), space.rest * typical))
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def stencil_space(order: int, width: int, dims: int, symmetric: bool) -> StencilSpace:
     """Return the stencils of a derivative order.
 

@@ -17,8 +17,6 @@ __all__ = ["multiply_waves"]
 class _Product(torch.autograd.Function):
     """``a @ b`` for contiguous complex batches."""
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> Tensor:
         return a @ b
@@ -26,7 +24,6 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
@@ -36,6 +33,17 @@ class _Product(torch.autograd.Function):
         grad_a = (_written_conjugate(grad) @ b.mT).conj() if ctx.needs_input_grad[0] else None
         grad_b = _written_conjugate(a).mT @ grad if ctx.needs_input_grad[1] else None
         return grad_a, grad_b
+
+
+class _TransformedProduct(_Product):
+    """The same for torch.func and forward mode, whose rules torch.compile cannot trace."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -57,5 +65,6 @@ def multiply_waves(waves: Tensor, kernel: Tensor) -> Tensor:
     Returns:
         Shape ``(batch, out_channels, waves)``.
     """
-    product: Tensor = _Product.apply(waves.permute(2, 0, 1).contiguous(), kernel)
+    rule = _Product if torch.compiler.is_compiling() else _TransformedProduct
+    product: Tensor = rule.apply(waves.permute(2, 0, 1).contiguous(), kernel)
     return product.permute(1, 2, 0).contiguous()

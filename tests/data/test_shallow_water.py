@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import brentq
 
 from nde.data import ShallowWater, SpectralField, draw_sample
+from nde.data.shallow_water import disc_in_cells
 from tests.data.convergence import orders
 
 
@@ -108,11 +109,31 @@ def test_radii_are_uniform_and_smooth_starts_have_their_law():
         draw_sample(ShallowWater(points=64, frames=1, final_time=1e-6), index)["height"][0] for index in range(60)
     ]
     radii = np.sqrt([(start - 1).sum() * (5 / 64) ** 2 / np.pi for start in starts])
+    # cells have the mean of their water, so that the volume is that of the disc
+    generators = [np.random.default_rng(np.random.SeedSequence(0, spawn_key=(index,))) for index in range(60)]
+    exact = [generator.uniform(0.3, 0.7) for generator in generators]
+    np.testing.assert_allclose(radii, exact, rtol=1e-12)
     assert 0.29 < radii.min() < 0.37
     assert 0.63 < radii.max() < 0.71
     law = SpectralField(3.0, 2.0, sigma=1.0, length=5.0)
     smooth = draw_sample(ShallowWater(points=32, frames=1, final_time=0.1, walls="periodic", initial=law), 0)["height"]
     assert np.log(smooth[0]).mean() == pytest.approx(0, abs=1e-12)
+
+
+def test_the_parts_of_cells_in_a_disc_are_those_of_many_points():
+    edges = np.linspace(-1.0, 1.0, 8)  # the origin is inside a cell
+    fine = (np.arange(7 * 400) + 0.5) / (7 * 200) - 1
+    for radius in (0.05, 0.3, 0.77, 0.99):
+        inside = np.hypot(fine[:, None], fine[None, :]) <= radius
+        parts = disc_in_cells(radius, edges)
+        np.testing.assert_allclose(parts, inside.reshape(7, 400, 7, 400).mean(axis=(1, 3)), atol=2e-4)
+        assert parts.sum() * (2 / 7) ** 2 == pytest.approx(np.pi * radius**2, rel=1e-12)
+
+
+def test_dams_of_other_radii_are_other_samples_on_coarse_cells_too():
+    problem = ShallowWater(points=16, frames=1, final_time=1e-6)
+    starts = {draw_sample(problem, index)["height"][0].tobytes() for index in range(40)}
+    assert len(starts) == 40
 
 
 @pytest.mark.parametrize(

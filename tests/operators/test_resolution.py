@@ -72,10 +72,28 @@ def test_spectral_convolutions_are_exact_for_waves_and_of_second_order_for_what_
     assert 1.7 < order(coarse, fine) / 2 < 2.3  # means of cells differ from values by second order
 
 
-def test_a_whole_model_at_2_4_and_8_times_its_resolution_converges_at_second_order():
-    model = LocalNO(2, 1, width=4, depth=2, modes=5, radii=(0.1, 0.07), regularized=(0.08,), coordinates=0).double()
-    grid = UniformGrid(periodic=True)
-    changes = resolution_changes(model, waves, (32, 64, 128, 256), grid)
+def channel(positions):
+    """Two channels, periodic along the first axis alone."""
+    x, y = positions
+    phase = 2 * math.pi * x
+    return torch.stack((phase.sin() * torch.exp(0.5 * y), (phase + 1).cos() * (1 + y * y))).unsqueeze(0)
+
+
+@pytest.mark.parametrize(
+    ("grid", "field", "options"),
+    [
+        (UniformGrid(periodic=True), waves, {}),
+        (UniformGrid(), slopes, {"padding": 0.25, "coordinates": None}),
+        (UniformGrid(centering="vertices"), slopes, {"padding": 0.25, "boundary": "reflect", "basis": ZernikeBasis(4)}),
+        (UniformGrid(lengths=(1.0, 1.5), periodic=(True, False)), channel, {}),
+    ],
+    ids=["torus", "cells", "vertices", "channel"],
+)
+def test_a_whole_model_at_2_4_and_8_times_its_resolution_converges_at_second_order(grid, field, options):
+    torch.manual_seed(0)
+    settings = {"width": 4, "depth": 2, "modes": 5, "radii": (0.1, 0.07), "regularized": (0.08,), "coordinates": 0}
+    model = LocalNO(2, 1, **{**settings, **options}).double()
+    changes = resolution_changes(model, field, (32, 64, 128, 256), grid)
     # against the finest: a factor (1 - 1/64) / (1/16 - 1/64) = 21 for second order, or better
     assert order(changes[0], changes[2]) > math.log2(21) - 0.3
     assert changes[0] < 0.02
