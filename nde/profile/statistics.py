@@ -48,6 +48,7 @@ def accounted(solves: Sequence[SolveRecord], total: float, since: float = 0.0) -
     """
     field = solver = backward = 0.0
     reached = since
+    spans: list[tuple[float, float, SolveRecord | None]]
     spans = [(solve.began, solve.began + solve.seconds, solve) for solve in solves]
     spans += [(start, end, None) for solve in solves for start, end in solve.backward_spans]
     for start, end, solve in sorted(spans, key=lambda span: (span[0], -span[1])):
