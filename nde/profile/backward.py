@@ -7,7 +7,6 @@ outputs, and ends where the gradient of its initial state is complete, at the la
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +17,7 @@ from nde.solvers.solution import Solution
 
 __all__ = ["BackwardWatch", "inside_a_backward_pass"]
 
-_JOINED = re.compile(r"^_Join\w*Backward$")  # graph nodes of the adjoints with a backward pass of their own
+_JOINED = "_Join"  # graph nodes of the adjoints with a backward pass of their own begin with this
 _DEEPEST = 12  # views between a solution's outputs and the adjoint's node
 _current_pass: Callable[[], int] = torch._C._current_graph_task_id
 
@@ -118,7 +117,7 @@ def _adjoint_node(node: Any) -> Any:
     for _ in range(_DEEPEST):
         if node is None:
             return None
-        if _JOINED.match(type(node).__name__):
+        if type(node).__name__.startswith(_JOINED):
             return node
         later = [after for after, _ in node.next_functions if after is not None]
         if len(later) != 1:
