@@ -1,7 +1,8 @@
-"""What recording costs: ``python -m benchmarks.profile``.
+"""What recording costs, and whether advice holds: ``python -m benchmarks.profile [overhead | advice]``.
 
 Processor time of forward and backward passes with a recording over that without, the least of many taken by turns, for
-fields from cheap to dear. "off" is a recording made before and ended: nothing should be left of it.
+fields from cheap to dear. "off" is a recording made before and ended: nothing should be left of it. For advice see
+`benchmarks.advice`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import nn
 
 import nde
 import nde.profile
+from benchmarks.advice import CASES, print_table
 
 __all__ = ["main", "ratios"]
 
@@ -73,17 +75,26 @@ def _seconds(run: Callable[[], None]) -> float:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("overhead", "advice", "all"), default="all")
     parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--cases", nargs="*", default=[], choices=list(CASES), help="of advice; all by default")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.what != "advice":
+        _print_overhead(options.repeats)
+    if options.what != "overhead":
+        print_table(max(options.repeats // 4, 3), options.cases)
+
+
+def _print_overhead(repeats: int) -> None:
     print(
         "| solve | state | plain | recorded: least, median | off: least, median |\n| --- | --- | ---: | ---: | ---: |"
     )
     for kind in ("ode", "per sample", "sde"):
         for name, sizes in _SIZES.items():
-            seconds, on, off = ratios(_iteration(*sizes, kind), options.repeats)
+            seconds, on, off = ratios(_iteration(*sizes, kind), repeats)
             shown = " | ".join(f"{least:.3f}, {middle:.3f}" for least, middle in (on, off))
             print(f"| {kind} | {name} | {seconds * 1e3:.1f} ms | {shown} |", flush=True)
 

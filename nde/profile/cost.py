@@ -37,8 +37,8 @@ def record(
         memory: Whether to count what solves keep for their backward passes; it costs time for every saved tensor.
         samples: Whether to note for which sample each step was hardest; it costs a pass over the error of every step.
             Solves with ``per_sample=True`` tell it anyhow.
-        keep: Whether to keep what `Cost.advice` needs to solve again: initial state, times and field of the hardest solve
-            of each field.
+        keep: Whether to keep what `Cost.advice` needs to solve again: initial state, times and field of the hardest
+            solve of each field.
 
     Raises:
         TypeError: ``model`` is no module.

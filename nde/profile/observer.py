@@ -17,6 +17,7 @@ from nde.adjoint import ADJOINTS, Adjoint
 from nde.profile.backward import BackwardWatch, inside_a_backward_pass
 from nde.profile.clock import FieldClock
 from nde.profile.labels import Labels
+from nde.profile.repeat import Repeat
 from nde.profile.solve_record import SolveRecord
 from nde.profile.watcher import Watcher
 from nde.solvers.rows.problem import RowProblem
@@ -81,19 +82,19 @@ class Recorder:
             self._thread.depth = depth
         self._finish(record, problem, solution)
         if self._keep:
-            self._keep_hardest(record, problem)
+            self._keep_hardest(record, problem, adjoint)
         return solution
 
-    def _keep_hardest(self, record: SolveRecord, problem: Any) -> None:
+    def _keep_hardest(self, record: SolveRecord, problem: Any, adjoint: Adjoint) -> None:
         """Keep what it takes to solve again, of the hardest solve of each field; the latest one if several are."""
-        if record.status != "SUCCESS" or isinstance(problem, RowProblem):
+        if record.status != "SUCCESS":
             return
         before = self._hardest.get(record.label)
         if before is not None:
             if before.forward.field > record.forward.field:
                 return
             before.again = None
-        record.again = _changed(problem, y0=problem.y0.detach(), ts=problem.ts.detach())
+        record.again = Repeat.of(problem, adjoint)
         self._hardest[record.label] = record
 
     def _record_of(self, problem: Any, adjoint: Adjoint, depth: int) -> SolveRecord:
