@@ -128,8 +128,8 @@ class Advice:
             lines.append("Nothing that was tried is faster at that error or within the tolerance: keep the settings.")
         else:
             lines.append(
-                f"{self.speed_up:.2f} times faster, {self.speed_up_in_all:.2f} times in all, the error within the tolerance "
-                f"or no larger: {self.best.settings}"
+                f"{self.speed_up:.2f} times faster, {self.speed_up_in_all:.2f} times in all, the error within the "
+                f"tolerance or no larger: {self.best.settings}"
             )
         return "\n".join(lines)
 
