@@ -59,7 +59,7 @@ bench-distributed: $(STAMP) ## Measure a training step in one process and in two
 bench-pinn: $(STAMP) ## Measure training steps of physics-informed networks, up to a million dimensions
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.pinn $(ARGS)
 
-bench-profile: $(STAMP) ## Measure what recording solves costs
+bench-profile: $(STAMP) ## Measure what recording solves costs, and whether advice holds what it promises
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks.profile $(ARGS)
 
 bench-brownian: $(STAMP) ## Measure Brownian paths against torchsde and torch.randn

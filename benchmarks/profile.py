@@ -1,12 +1,14 @@
-"""What recording costs: ``python -m benchmarks.profile``.
+"""What recording costs, and whether advice holds: ``python -m benchmarks.profile [overhead | advice]``.
 
 Processor time of forward and backward passes with a recording over that without, the least of many taken by turns, for
-fields from cheap to dear. "off" is a recording made before and ended: nothing should be left of it.
+fields from cheap to dear. "off" is a recording made before and ended: nothing should be left of it. For advice see
+`benchmarks.advice`.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 
@@ -15,6 +17,7 @@ from torch import nn
 
 import nde
 import nde.profile
+from benchmarks.advice import CASES, print_table
 
 __all__ = ["main", "ratios"]
 
@@ -43,33 +46,57 @@ def _iteration(batch: int, size: int, hidden: int, kind: str) -> Callable[[], No
     return run
 
 
-def ratios(run: Callable[[], None], repeats: int) -> tuple[float, float, float]:
-    """Return the seconds without a recording, and the ratios to it with one, and after one has ended."""
-    best = [float("inf")] * 3
+def ratios(run: Callable[[], None], repeats: int) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    """Return the seconds without a recording, and the ratios to it with one, and after one has ended.
+
+    Each ratio is of the least times, and of the medians.
+    """
+    times: list[list[float]] = [[], [], []]
     run()
-    for _ in range(repeats):
-        for place in range(3):
-            start = time.process_time()
+    with nde.profile.record():
+        run()
+    for turn in range(repeats):
+        for place in ((0, 1, 2), (1, 2, 0), (2, 0, 1))[turn % 3]:  # nobody always follows the same one
             if place == 1:
-                with nde.profile.record():
-                    run()
+                with nde.profile.record() as cost:
+                    times[1].append(_seconds(run))
+                del cost  # what was recorded is thrown away outside of the time
             else:
-                run()
-            best[place] = min(best[place], time.process_time() - start)
-    return best[0], best[1] / best[0], best[2] / best[0]
+                times[place].append(_seconds(run))
+    least, middle = [min(some) for some in times], [statistics.median(some) for some in times]
+    on, off = ((least[place] / least[0], middle[place] / middle[0]) for place in (1, 2))
+    return least[0], on, off
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("what", nargs="?", choices=("overhead", "advice", "all"), default="all")
+    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--cases", nargs="*", default=[], choices=list(CASES), help="of advice; all by default")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print("| solve | state | plain | recorded | off |\n| --- | --- | ---: | ---: | ---: |")
+    if options.what != "advice":
+        _print_overhead(options.repeats)
+    if options.what != "overhead":
+        print_table(max(options.repeats // 4, 3), options.cases)
+
+
+def _print_overhead(repeats: int) -> None:
+    print(
+        "| solve | state | plain | recorded: least, median | off: least, median |\n| --- | --- | ---: | ---: | ---: |"
+    )
     for kind in ("ode", "per sample", "sde"):
         for name, sizes in _SIZES.items():
-            seconds, on, off = ratios(_iteration(*sizes, kind), options.repeats)
-            print(f"| {kind} | {name} | {seconds * 1e3:.1f} ms | {on:.3f} | {off:.3f} |", flush=True)
+            seconds, on, off = ratios(_iteration(*sizes, kind), repeats)
+            shown = " | ".join(f"{least:.3f}, {middle:.3f}" for least, middle in (on, off))
+            print(f"| {kind} | {name} | {seconds * 1e3:.1f} ms | {shown} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes", "end_with_parent"]
+__all__ = ["Processes", "end_with_parent", "summed"]
 
 
 def end_with_parent() -> None:
@@ -25,6 +25,15 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def summed(values: Tensor) -> Tensor:
+    """Return the sum of host numbers over the processes of the group, as they are where there is none."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return values
+    on_device = values.to(torch.device("cuda", torch.cuda.current_device())) if dist.get_backend() == "nccl" else values
+    dist.all_reduce(on_device)
+    return on_device.to(values.device)
 
 
 class Processes:

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from nde.adjoint.direct import DirectAdjoint
-from nde.doors.ode import solve_ode
+from nde.profile.repeat import Repeat, errors_of, flat_states
 from nde.profile.solve_record import SolveRecord
-from nde.solvers.controllers import PIController
-from nde.solvers.problem import Problem
+from nde.profile.statistics import Group
+from nde.profile.trials import Trial, trials_of
+from nde.solvers.controllers import FixedStep, IController
 from nde.solvers.registry import find_method
-from nde.solvers.sde import find_sde_method
-from nde.solvers.sde.field import SDEField
 
 if TYPE_CHECKING:
     from nde.profile.cost import Cost
 
 __all__ = ["Advice", "Candidate", "advise"]
 
-_ODE_METHODS = ("bosh3", "tsit5", "dopri5", "dopri8")
-_SDE_METHODS = ("sosri2", "sriw1", "sosra2", "sra1")
 _TIGHTER = 1e-3  # tolerance of the reference over that of the recorded solve
+_FINER = 8  # times shorter steps of the reference, where they are of one size
 _WORTH_SAYING = 0.95  # a candidate that takes more than this part of the recorded time is no advice
 _NO_WORSE = 1.1
+_MOSTLY_LIMITED = 0.3  # share of the steps that stability limits from which on implicit methods are tried
+_FINALISTS, _ROUNDS = 3, 3  # how many are measured again, and how many times as often
+_HOPELESS = 2.5  # times the recorded time of a first run, after which a candidate is not measured again
+_MOST_STEPS = 10  # times the recorded ones, after which a candidate is given up
 
 
 @dataclass(frozen=True)
@@ -42,10 +39,11 @@ class Candidate:
         rtol, atol: Tolerances.
         per_sample: Whether samples have steps of their own.
         controller: ``""`` for the one of the recording, or what it is.
-        seconds: Shortest time of a forward solve.
-        evaluations: Calls of the field.
+        seconds: Shortest time of a solve, with its backward pass where the recorded one had any.
+        evaluations: Calls of the field, forward.
         error: Largest error at the output times, over the tolerance that was recorded; NaN where it failed.
         recorded: Whether this is what was recorded.
+        options: The arguments that ask for it, beside those that were recorded, by name.
     """
 
     method: str
@@ -57,11 +55,14 @@ class Candidate:
     evaluations: int
     error: float
     recorded: bool = False
+    options: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def settings(self) -> str:
         """The arguments that ask for it."""
-        parts = [f'method="{self.method}"', f"rtol={self.rtol:.3g}, atol={self.atol:.3g}"]
+        parts = [f'method="{self.method}"']
+        if "FixedStep" not in self.controller:
+            parts.append(f"rtol={self.rtol:.3g}, atol={self.atol:.3g}")
         parts += [self.controller] if self.controller else []
         parts += ["per_sample=True"] if self.per_sample else []
         return ", ".join(parts)
@@ -74,10 +75,14 @@ class Advice:
     Attributes:
         label: Name of the field.
         candidates: The fastest first, the recorded one among them.
+        tolerated: The error that is none: 1 where tolerances were recorded, 0 where steps were of one size.
+        share: Part of the recording's time that the solves of the field took, with their backward passes.
     """
 
     label: str
     candidates: tuple[Candidate, ...]
+    tolerated: float = 1.0
+    share: float = 1.0
 
     @property
     def recorded(self) -> Candidate:
@@ -85,20 +90,29 @@ class Advice:
         return next(candidate for candidate in self.candidates if candidate.recorded)
 
     @property
+    def limit(self) -> float:
+        """The largest error that a candidate may have."""
+        return max(self.recorded.error * _NO_WORSE, self.tolerated)
+
+    @property
     def best(self) -> Candidate:
         """The fastest candidate whose error is within the tolerance, or no larger than the recorded one.
 
         It is the recorded one where no other is faster by more than the clock can tell for certain.
         """
-        limit = max(self.recorded.error * _NO_WORSE, 1.0)
-        fit = [candidate for candidate in self.candidates if candidate.error <= limit]
+        fit = [candidate for candidate in self.candidates if candidate.error <= self.limit]
         fastest = min(fit or [self.recorded], key=lambda candidate: candidate.seconds)
         return fastest if fastest.seconds < _WORTH_SAYING * self.recorded.seconds else self.recorded
 
     @property
     def speed_up(self) -> float:
-        """How many times faster the best candidate is."""
+        """How many times faster the best candidate solves, forward and, where that was recorded, backward."""
         return self.recorded.seconds / self.best.seconds
+
+    @property
+    def speed_up_in_all(self) -> float:
+        """How many times faster all that was recorded becomes, where all solves of the field speed up alike."""
+        return 1 / (1 - self.share * (1 - 1 / self.speed_up))
 
     def __str__(self) -> str:
         """Return a table, and the advice in words."""
@@ -114,24 +128,35 @@ class Advice:
             lines.append("Nothing that was tried is faster at that error or within the tolerance: keep the settings.")
         else:
             lines.append(
-                f"{self.speed_up:.2f} times faster, the error within the tolerance or no larger: {self.best.settings}"
+                f"{self.speed_up:.2f} times faster, {self.speed_up_in_all:.2f} times in all, the error within the "
+                f"tolerance or no larger: {self.best.settings}"
             )
         return "\n".join(lines)
 
 
 def advise(
-    cost: Cost, label: str | None = None, *, tolerances: Sequence[float] = (0.1, 1.0, 10.0), repeats: int = 5
+    cost: Cost,
+    label: str | None = None,
+    *,
+    tolerances: Sequence[float] = (0.1, 1.0, 10.0),
+    repeats: int = 5,
+    stepping: bool = True,
 ) -> Advice:
-    """Solve the hardest recorded solve of a field again by every candidate, forward and without gradients.
+    """Solve the hardest recorded solve of a field again by every candidate, backward too where that was recorded.
 
     Errors are the largest ones at the output times, over the tolerance that was recorded, by a reference with a
-    thousandth of it (stochastic solves: on the same path). Weights that have changed since are as they are now.
+    thousandth of it, or with an eighth of the step size where that is given (stochastic solves: on the same path).
+    Weights that have changed since are as they are now, and nothing is added to any gradient.
 
     Args:
         cost: The recording, made with ``keep=True``.
         label: Which field; None for the one with the most evaluations.
-        tolerances: Factors of the recorded tolerances to try.
-        repeats: Solves of each candidate, taken by turns, of which the shortest counts.
+        tolerances: Factors of the recorded tolerances to try; where steps are of one size, of the errors that they
+            make.
+        repeats: Solves of each candidate, taken by turns, of which the shortest counts; of the recorded settings and
+            the best others, three times as many again.
+        stepping: Whether to try other controllers, a step size for each sample, and, where stability limits the steps,
+            implicit methods: code written for torchdiffeq cannot ask for them.
 
     Raises:
         ValueError: Nothing that could be solved again was recorded, no field has this name, or an argument is wrong.
@@ -142,29 +167,76 @@ def advise(
     if not factors or not all(0 < factor < math.inf for factor in factors):
         raise ValueError(f"tolerances must be positive factors, such as (0.1, 1.0, 10.0), but are {tolerances!r}.")
     solve = _hardest(cost, label)
-    problem: Problem = solve.again
-    stochastic = isinstance(problem.field, SDEField)
-    with torch.no_grad():
-        reference = _flat(_solver(_reference(problem, stochastic))())
-        trials = _trials(problem, factors, stochastic)
-        ready = [(facts, run) for facts, run in trials if _works(run)]
-        times = [math.inf] * len(ready)
-        for _ in range(repeats):  # by turns, so that other work on the machine meets all of them
-            for place, (_, run) in enumerate(ready):
-                start = _now(problem)
-                run()
-                times[place] = min(times[place], _now(problem) - start)
-        found = []
-        for (facts, run), seconds in zip(ready, times, strict=True):
-            solution = run()
-            scale = problem.atol + problem.rtol * reference.abs()
-            error = float(((_flat(solution) - reference).abs() / scale).max()) if solution.success else math.nan
-            found.append(Candidate(**facts, seconds=seconds, evaluations=solution.stats.n_field_evals, error=error))
-    return Advice(solve.label, tuple(sorted(found, key=lambda candidate: candidate.seconds)))
+    recorded: Repeat = solve.again
+    problem, gradients = recorded.problem, solve.backward_passes > 0
+    most = min(problem.max_steps, _MOST_STEPS * solve.steps.attempts + 1000)
+    group = Group(solve.label, solve.kind, solve.method, solve.adjoint, (solve,))
+    stiff = (group.limited_by_stability() or 0.0) > _MOSTLY_LIMITED
+    trials = trials_of(recorded.changed(max_steps=most), factors, stiff, solve.steps.attempts, stepping)
+    reference = flat_states(_reference(recorded).solver(False)())
+    found: list[Candidate] = []
+    runs: list[Any] = []
+    for trial in trials:
+        run = trial.solver(gradients)
+        solution, seconds = _tried(trial, run, gradients, recorded.now)
+        if solution is not None and (solution.success or not runs):
+            error = errors_of(solution, reference, problem.rtol, problem.atol)
+            found.append(_candidate(trial, solution, seconds, error, recorded=trial is trials[0]))
+            runs.append(run)
+    # the first run of each was its warm-up; who took far too long then needs no better time
+    close = [place for place, one in enumerate(found) if one.seconds < _HOPELESS * found[0].seconds]
+    found = _timed(found, close, runs, recorded.now, repeats)
+    tolerated = 1.0 if problem.controller.adaptive else 0.0
+    advice = Advice(solve.label, tuple(found), tolerated, _share(cost, solve.label))
+    # who won by luck once does not win twice
+    fit = [place for place, one in enumerate(found) if one.error <= advice.limit and not one.recorded]
+    best = sorted(fit, key=lambda place: found[place].seconds)[:_FINALISTS]
+    found = _timed(found, [0, *best], runs, recorded.now, _ROUNDS * repeats)
+    return dataclasses.replace(advice, candidates=tuple(sorted(found, key=lambda candidate: candidate.seconds)))
+
+
+def _tried(trial: Trial, run: Any, gradients: bool, now: Any) -> tuple[Any, float]:
+    """Return a candidate's solution and the time of a first run, as it will be timed; None where it cannot be."""
+    start = now()
+    try:
+        solution = run()
+        seconds = now() - start
+        return (trial.solver(False)() if gradients else solution), seconds
+    except (ValueError, TypeError, RuntimeError):  # such as a field that couples its samples
+        return None, math.inf
+
+
+def _candidate(trial: Trial, solution: Any, seconds: float, error: float, recorded: bool) -> Candidate:
+    controller, words = trial.options.get("controller"), ""
+    if controller is not None:
+        size = f"{controller.size:.6g}" if isinstance(controller, FixedStep) else ""
+        words = f"controller=nde.{type(controller).__name__}({size})"
+    evaluations = solution.stats.n_field_evals
+    settings = (trial.method, trial.rtol, trial.atol, trial.per_sample, words)
+    return Candidate(*settings, seconds, evaluations, error, recorded, trial.options)
+
+
+def _timed(
+    candidates: Sequence[Candidate], places: Sequence[int], runs: Sequence[Any], now: Any, repeats: int
+) -> list[Candidate]:
+    """Return the candidates, some with their shortest times, by turns, so that other work meets all of them."""
+    times = dict.fromkeys(places, math.inf)
+    for _ in range(repeats):
+        for place in places:
+            start = now()
+            runs[place]()
+            times[place] = min(times[place], now() - start)
+    return [dataclasses.replace(one, seconds=times.get(place, one.seconds)) for place, one in enumerate(candidates)]
+
+
+def _share(cost: Cost, label: str) -> float:
+    times = cost.times(label=label)
+    return min((times.field + times.solver + times.backward) / max(times.total, 1e-30), 1.0)
 
 
 def _hardest(cost: Cost, label: str | None) -> SolveRecord:
-    known = [solve for solve in cost.solves if solve.again is not None and solve.adaptive and solve.status == "SUCCESS"]
+    known = [solve for solve in cost.solves if solve.again is not None]
+    known = [solve for solve in known if solve.adaptive or isinstance(solve.again.problem.controller, FixedStep)]
     if label is not None:
         labels = sorted({solve.label for solve in cost.solves})
         if label not in labels:
@@ -172,127 +244,24 @@ def _hardest(cost: Cost, label: str | None) -> SolveRecord:
         known = [solve for solve in known if solve.label == label]
     if not known:
         raise ValueError(
-            "there is no finished solve with step-size control and one step for all samples to solve again. Record one "
-            "with keep=True."
+            "there is no finished solve with tolerances or steps of one size, without events, to solve again. Record "
+            "one with keep=True."
         )
     return max(known, key=lambda solve: solve.forward.field)
 
 
-def _reference(problem: Problem, stochastic: bool) -> Problem:
-    """Return the problem with tolerances that make its errors negligible beside the recorded ones."""
-    eps = 64 * problem.structure.eps
-    rtol = _times(problem.rtol, _TIGHTER).clamp_min(eps)
-    tight: dict[str, Any] = {"rtol": _plain(rtol), "atol": _plain(_times(problem.atol, _TIGHTER)), "max_steps": 10**6}
-    if not stochastic:
+def _reference(repeat: Repeat) -> Repeat:
+    """Return the problem with settings that make its errors negligible beside the recorded ones."""
+    problem = repeat.problem
+    tight: dict[str, Any] = {"max_steps": 10**6}
+    if isinstance(problem.controller, FixedStep) and (repeat.stochastic or not problem.method.error_order):
+        return repeat.changed(**tight, controller=FixedStep(problem.controller.size / _FINER))
+    eps = 64 * problem.structure.eps if not repeat.rows else 64 * problem.layout.structure.eps
+    for name in ("rtol", "atol"):
+        tight[name] = getattr(problem, name) * _TIGHTER
+    tight["rtol"] = max(tight["rtol"], eps) if isinstance(tight["rtol"], float) else tight["rtol"].clamp_min(eps)
+    if not repeat.stochastic:
         tight["method"] = find_method("dopri8")
-    return dataclasses.replace(problem, **tight)
-
-
-def _trials(
-    problem: Problem, factors: Sequence[float], stochastic: bool
-) -> list[tuple[dict[str, Any], Callable[[], Any]]]:
-    """Return what each candidate is, and a function that solves by it; the recorded settings come first."""
-    own = str(problem.method.name)
-    facts = {"method": own, "rtol": _number(problem.rtol), "atol": _number(problem.atol), "per_sample": False}
-    trials = [({**facts, "controller": "", "recorded": True}, _solver(problem))]
-    names = _SDE_METHODS if stochastic else _ODE_METHODS
-    for name in dict.fromkeys((own, *names)):
-        method = problem.method if name == own else _found(name, problem, stochastic)
-        if method is None:
-            continue
-        for factor in factors:
-            if name == own and factor == 1:
-                continue
-            rtol, atol = _times(problem.rtol, factor), _times(problem.atol, factor)
-            changed = dataclasses.replace(problem, method=method, rtol=_plain(rtol), atol=_plain(atol))
-            settings = {**facts, "method": name, "rtol": _number(rtol), "atol": _number(atol), "controller": ""}
-            trials.append((settings, _solver(changed)))
-    if not isinstance(problem.controller, PIController):
-        gentle = dataclasses.replace(problem, controller=PIController())
-        trials.append(({**facts, "controller": "controller=nde.PIController()"}, _solver(gentle)))
-    leaves = problem.structure.leaves
-    if not stochastic and len(leaves) == 1 and len(leaves[0].shape) > 1 and leaves[0].shape[0] > 1:
-        trials.append(({**facts, "per_sample": True, "controller": ""}, _per_sample(problem)))
-    return trials
-
-
-def _found(name: str, problem: Problem, stochastic: bool) -> Any:
-    if not stochastic:
-        return find_method(name)
-    own: Any = problem.method
-    try:
-        return find_sde_method(name, own.calculus, problem.field.noise)  # type: ignore[attr-defined]
-    except ValueError:  # not for this noise or calculus
-        return None
-
-
-def _solver(problem: Problem) -> Callable[[], Any]:
-    def run() -> Any:
-        return DirectAdjoint().solve(dataclasses.replace(problem, field=problem.field.fresh()))
-
-    return run
-
-
-def _per_sample(problem: Problem) -> Callable[[], Any]:
-    y0, field = problem.structure.unflatten(problem.y0), problem.field
-
-    def run() -> Any:
-        return solve_ode(
-            field.function,
-            y0,
-            problem.ts,
-            field.args,
-            method=problem.method,
-            rtol=problem.rtol,
-            atol=problem.atol,
-            controller=problem.controller,
-            max_steps=problem.max_steps,
-            adjoint="direct",
-            per_sample=True,
-            throw=False,
-        )
-
-    return run
-
-
-def _works(run: Callable[[], Any]) -> bool:
-    """Return whether a candidate can solve the problem at all; this is its warm-up, too."""
-    try:
-        run()
-    except (ValueError, TypeError, RuntimeError):  # such as a field that couples its samples
-        return False
-    return True
-
-
-def _flat(solution: Any) -> Tensor:
-    leaves: list[Tensor] = []
-
-    def collect(state: Any) -> None:
-        if isinstance(state, Tensor):
-            leaves.append((torch.view_as_real(state) if state.is_complex() else state).double().flatten(1))
-        else:
-            for part in state.values() if isinstance(state, dict) else state:
-                collect(part)
-
-    collect(solution.ys)
-    return torch.cat(leaves, 1)
-
-
-def _times(tolerance: float | Tensor, factor: float) -> Tensor:
-    return torch.as_tensor(tolerance, dtype=torch.float64) * factor
-
-
-def _plain(tolerance: Tensor) -> float | Tensor:
-    return float(tolerance) if tolerance.ndim == 0 else tolerance
-
-
-def _number(tolerance: float | Tensor) -> float:
-    value = torch.as_tensor(tolerance)
-    return float(value) if value.ndim == 0 else math.nan
-
-
-def _now(problem: Problem) -> float:
-    device = problem.structure.device
-    if device is not None and device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    if not problem.controller.adaptive:
+        tight["controller"] = IController()
+    return repeat.changed(**tight)

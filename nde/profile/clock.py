@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,19 +30,33 @@ class Calls:
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
 class FieldClock:
     """Wraps the functions of one solve.
 
-    Attributes:
+    Args:
         synchronize: Device to wait for at both ends of a call; None where calls return when they are done.
-        phase: What asks at the moment.
-        calls: By phase.
     """
 
-    synchronize: torch.device | None = None
-    phase: str = "retaken"
-    calls: dict[str, Calls] = field(default_factory=lambda: {phase: Calls() for phase in PHASES})
+    def __init__(self, synchronize: torch.device | None = None) -> None:
+        self.synchronize = synchronize
+        # plain lists, the fastest to count in, and nothing for adjoints to search for tensors
+        self._counts: dict[str, list[Any]] = {phase: [0, 0, 0.0] for phase in PHASES}
+        self._current = [self._counts["retaken"]]
+        self._phase = "retaken"
+
+    @property
+    def phase(self) -> str:
+        """What asks at the moment."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase, self._current[0] = phase, self._counts[phase]
+
+    @property
+    def calls(self) -> dict[str, Calls]:
+        """Calls so far, by phase."""
+        return {phase: Calls(*counts) for phase, counts in self._counts.items()}
 
     def now(self) -> float:
         """Return the time, after what the device has been given to do."""
@@ -52,17 +66,18 @@ class FieldClock:
 
     def wrap(self, function: Callable[..., Any], role: str) -> Callable[..., Any]:
         """Return a function that is counted and timed; see `nde.solvers.field.Wrap`."""
-        calls, now = self.calls, time.perf_counter if self.synchronize is None else self.now
-        fields, diffusions = int(role != "diffusion"), int(role != "field")
+        now = time.perf_counter if self.synchronize is None else self.now
+        current, fields, diffusions = self._current, int(role != "diffusion"), int(role != "field")
 
-        def timed(*args: Any, **options: Any) -> Any:
+        # it runs at every evaluation: nothing that could be done before is done in it
+        def timed(*args: Any) -> Any:
             start = now()
             try:
-                return function(*args, **options)
+                return function(*args)
             finally:
-                mine = calls[self.phase]
-                mine.seconds += now() - start
-                mine.field += fields
-                mine.diffusion += diffusions
+                counts = current[0]
+                counts[0] += fields
+                counts[1] += diffusions
+                counts[2] += now() - start
 
         return timed

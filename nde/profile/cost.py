@@ -13,6 +13,7 @@ import torch
 from nde.adjoint.observed import observe_with, observer
 from nde.profile.observer import Recorder
 from nde.profile.solve_record import SolveRecord
+from nde.profile.statistics import Times, accounted
 
 if TYPE_CHECKING:  # imported where they are used: plots, tables and re-solves are not what recording needs
     from pathlib import Path
@@ -36,7 +37,8 @@ def record(
         memory: Whether to count what solves keep for their backward passes; it costs time for every saved tensor.
         samples: Whether to note for which sample each step was hardest; it costs a pass over the error of every step.
             Solves with ``per_sample=True`` tell it anyhow.
-        keep: Whether to keep what `Cost.advice` needs to solve again: initial state, times and field of every solve.
+        keep: Whether to keep what `Cost.advice` needs to solve again: initial state, times and field of the hardest
+            solve of each field.
 
     Raises:
         TypeError: ``model`` is no module.
@@ -62,8 +64,10 @@ class Cost:
     def __enter__(self) -> Cost:
         if self._inside:
             raise RuntimeError("this recording is under way. Make another one with nde.profile.record().")
-        self._before, self._inside, self._ended = observer(), True, None
-        self._recorder.began = time.perf_counter()
+        # a block that is entered again goes on with the time of the one before
+        self._before, self._inside = observer(), True
+        self._recorder.began = time.perf_counter() - (self._ended or 0.0)
+        self._ended = None
         observe_with(self._recorder)
         return self
 
@@ -91,8 +95,33 @@ class Cost:
 
     def iteration(self) -> None:
         """Say that a new iteration begins, where the order of solves and backward passes does not."""
-        if self.solves and self.solves[-1].iteration == self._recorder.iteration:
+        if self.solves and self.solves[-1].iteration == len(self._recorder.iterations_began) - 1:
             self._recorder.next_iteration()
+
+    def times(self, iteration: int | None = None, label: str | None = None) -> Times:
+        """Return where the time went: of the whole block, or of one iteration, which lasts until the next one begins.
+
+        Args:
+            iteration: Its number; None for all.
+            label: Whose solves to count, everything else being elsewhere; None for those of all fields.
+
+        Raises:
+            ValueError: There is no such iteration or no such field.
+        """
+        began = self._recorder.iterations_began
+        since, total = 0.0, self.seconds
+        if iteration is not None:
+            if isinstance(iteration, bool) or not isinstance(iteration, int) or not 0 <= iteration < self.iterations:
+                raise ValueError(f"iteration must be from 0 to {self.iterations - 1}, but is {iteration!r}.")
+            later = began[iteration + 1 : iteration + 2]
+            since, total = began[iteration], min([total, *later])
+        solves = self.solves
+        if label is not None:
+            solves = [solve for solve in solves if solve.label == label]
+            if not solves:
+                known = ", ".join(sorted({solve.label for solve in self.solves})) or "none, as nothing was recorded"
+                raise ValueError(f"label must be one of {known}, but is {label!r}.")
+        return accounted(solves, total, since)
 
     def summary(self) -> str:
         """Return a table to read: where evaluations and time go, which times and samples are hard."""

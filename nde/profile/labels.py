@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,9 +26,19 @@ class Labels:
     def __init__(self, model: torch.nn.Module | None) -> None:
         self._names = {} if model is None else {id(module): name for name, module in model.named_modules()}
         self._model = model  # keeps the ids those of living modules
+        self._found: dict[int, tuple[weakref.ref[Any], str]] = {}
 
     def of(self, function: Any) -> str:
         """Return the name of the module that a field is, or calls; else that of the function or its class."""
+        known = self._found.get(id(function))
+        if known is not None and known[0]() is function:
+            return known[1]
+        label = self._search(function)
+        with contextlib.suppress(TypeError):  # not everything can be referred to without keeping it
+            self._found[id(function)] = weakref.ref(function), label
+        return label
+
+    def _search(self, function: Any) -> str:
         fallback = ""
         pending, seen = [function], 0
         while pending and seen < _MOST_OBJECTS:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
-import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,11 +14,12 @@ import torch
 from torch import Tensor
 
 from nde.adjoint import ADJOINTS, Adjoint
+from nde.profile.backward import BackwardWatch, inside_a_backward_pass
 from nde.profile.clock import FieldClock
 from nde.profile.labels import Labels
-from nde.profile.samples import worst_sample
+from nde.profile.repeat import Repeat
 from nde.profile.solve_record import SolveRecord
-from nde.solvers.method import StepResult
+from nde.profile.watcher import Watcher
 from nde.solvers.rows.problem import RowProblem
 from nde.solvers.sde.field import SDEField
 from nde.solvers.sde.langevin_field import LangevinField
@@ -29,9 +29,6 @@ from nde.solvers.structure import StateStructure
 
 __all__ = ["Recorder"]
 
-_JOINED = re.compile(r"^_Join\w*Backward$")  # graph nodes of the adjoints with a backward pass of their own
-_DEEPEST = 12  # views between a solution's outputs and the adjoint's node
-
 
 class Recorder:
     """Records solves; see `nde.profile.record` for the arguments."""
@@ -39,32 +36,42 @@ class Recorder:
     def __init__(self, model: torch.nn.Module | None, *, memory: bool, samples: bool, keep: bool) -> None:
         self.solves: list[SolveRecord] = []
         self.began = time.perf_counter()
-        self.iteration = 0
+        self.iterations_began = [0.0]
         self._labels = Labels(model)
         self._memory, self._samples, self._keep = memory, samples, keep
-        self._depth = 0
+        self._thread = threading.local()
+        self._hardest: dict[str, SolveRecord] = {}
         self._after_backward = False
+        self._backward = BackwardWatch(lambda: self.began, self._note_backward)
 
     def next_iteration(self) -> None:
         """Begin an iteration of a training."""
-        self.iteration += 1
+        self.iterations_began.append(time.perf_counter() - self.began)
         self._after_backward = False
+
+    def _note_backward(self) -> None:
+        self._after_backward = True
 
     def observe(self, problem: Any, adjoint: Adjoint, solve: Callable[[Any], Any]) -> Any:
         """See `nde.adjoint.observed.Observer`."""
-        if self._after_backward:
+        # what is solved for a gradient, where a field solves or is evaluated again, belongs to the iteration before
+        if self._after_backward and not inside_a_backward_pass():
             self.next_iteration()
-        record = self._record_of(problem, adjoint)
+        depth = getattr(self._thread, "depth", 0)
+        record = self._record_of(problem, adjoint, depth)
         self.solves.append(record)
         clock = record.clock
-        watched = dataclasses.replace(
-            problem, field=problem.field.fresh(clock.wrap), watcher=_Watcher(record, problem, self._samples)
-        )
-        self._depth += 1
+        watcher = Watcher(record, problem, self._samples)
+        watched = _changed(problem, field=problem.field.fresh(clock.wrap), watcher=watcher)
+        self._thread.depth = depth + 1
         clock.phase = "forward"
         start = clock.now()
+        record.began = start - self.began
         try:
-            with self._counting(record, problem):
+            if self._memory and torch.is_grad_enabled():
+                with self._counting(record):
+                    solution = solve(watched)
+            else:
                 solution = solve(watched)
         except BaseException as error:
             record.status, record.message = type(error).__name__, str(error).split("\n")[0]
@@ -72,17 +79,27 @@ class Recorder:
         finally:
             record.seconds = clock.now() - start
             clock.phase = "retaken"
-            self._depth -= 1
-        self._finish(record, solution)
-        if self._keep and not isinstance(problem, RowProblem):
-            record.again = dataclasses.replace(problem, y0=problem.y0.detach(), ts=problem.ts.detach())
+            self._thread.depth = depth
+        self._finish(record, problem, solution)
+        if self._keep:
+            self._keep_hardest(record, problem, adjoint)
         return solution
 
-    def _record_of(self, problem: Any, adjoint: Adjoint) -> SolveRecord:
+    def _keep_hardest(self, record: SolveRecord, problem: Any, adjoint: Adjoint) -> None:
+        """Keep what it takes to solve again, of the hardest solve of each field; the latest one if several are."""
+        if record.status != "SUCCESS":
+            return
+        before = self._hardest.get(record.label)
+        if before is not None:
+            if before.forward.field > record.forward.field:
+                return
+            before.again = None
+        record.again = Repeat.of(problem, adjoint)
+        self._hardest[record.label] = record
+
+    def _record_of(self, problem: Any, adjoint: Adjoint, depth: int) -> SolveRecord:
         rows, field, method = isinstance(problem, RowProblem), problem.field, problem.method
         whole: StateStructure = problem.layout.structure if rows else problem.structure
-        times = problem.times[:, [0]] if rows else problem.times
-        first, last = (float(times.min()), float(numpy.nanmax(problem.times))) if rows else (times[0], times[-1])
         shape = tuple(whole.leaves[0].shape) if len(whole.leaves) == 1 else (whole.entries,)
         rtol, atol = (value if isinstance(value, float) else math.nan for value in (problem.rtol, problem.atol))
         device = whole.device
@@ -95,26 +112,22 @@ class Recorder:
             per_sample=rows and problem.layout.samples is not None,
             shape=shape,
             samples=shape[0] if len(whole.leaves) == 1 and len(shape) > 1 else None,
-            span=(first, last),
+            span=_span_of_rows(problem) if rows else (problem.times[0], problem.times[-1]),
             outputs=int(problem.counts.max()) if rows else len(problem.times),
             rtol=rtol,
             atol=atol,
             adaptive=problem.controller.adaptive,
-            iteration=self.iteration,
-            depth=self._depth,
+            iteration=len(self.iterations_began) - 1,
+            depth=depth,
             clock=FieldClock(device if device is not None and device.type == "cuda" else None),
-            began=time.perf_counter() - self.began,
             stability=method.stability,
             error_order=method.error_order,
             set_point=problem.controller.set_point(method.error_order) if method.error_order else None,
         )
 
     @contextlib.contextmanager
-    def _counting(self, record: SolveRecord, problem: Any) -> Iterator[None]:
-        """Count the bytes of what the solve saves for a backward pass, each storage once, if that was asked for."""
-        if not self._memory or not torch.is_grad_enabled():
-            yield
-            return
+    def _counting(self, record: SolveRecord) -> Iterator[None]:
+        """Count the bytes of what the solve saves for a backward pass, each storage once."""
         sizes: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
@@ -127,89 +140,31 @@ class Recorder:
             yield
         record.tape_bytes = sum(sizes.values())
 
-    def _finish(self, record: SolveRecord, solution: Solution) -> None:
+    def _finish(self, record: SolveRecord, problem: Any, solution: Solution) -> None:
         stats, steps = solution.stats, solution.steps
         record.status = solution.status.name
         if solution.failure is not None:
             record.message = solution.failure.message(solution.status).split("\n")[0]
         record.accepted, record.rejected = stats.n_accepted, stats.n_rejected
-        with torch.no_grad():
-            error, stiffness = (
-                None if value is None else value.detach().double().cpu().numpy()
-                for value in (steps.error, steps.stiffness)
-            )
-        record.steps.fill(error, stiffness)
-        self._watch_backward(record, solution)
-
-    def _watch_backward(self, record: SolveRecord, solution: Solution) -> None:
-        """Have the backward passes through a solution timed."""
-        if not torch.is_grad_enabled():
-            return
-        outputs = [leaf for leaf in _leaves(solution.y1) if leaf.grad_fn is not None]
-        if not outputs or torch._C._functorch.is_functorch_wrapped_tensor(outputs[0]):
-            return
-        node = _adjoint_node(outputs[0].grad_fn)
-        starts: list[float] = []
-
-        def begin(*_: Any) -> None:
-            if starts:
-                return
-            record.clock.phase = "backward"
-            record.backward_passes += 1
-            starts.append(record.clock.now())
-            if node is None:  # the tape's operations are the user's and the solver's alike, to the end of the pass
-                torch.autograd.Variable._execution_engine.queue_callback(end)
-
-        def end(*_: Any) -> None:
-            if not starts:
-                return
-            record.backward_seconds += record.clock.now() - starts.pop()
-            record.clock.phase = "retaken"
-            self._after_backward = True
-
-        if node is not None:
-            node.register_prehook(begin)
-            node.register_hook(end)
-        else:
-            for leaf in outputs:
-                leaf.register_hook(begin)
+        record.steps.fill(steps.error, steps.stiffness)
+        self._backward.watch(record, problem, solution)
 
 
-class _Watcher:
-    """Adds attempted steps to a record; see `nde.solvers.watching.StepWatcher`."""
+def _changed(problem: Any, **changes: Any) -> Any:
+    """Return a problem with other values: `dataclasses.replace`, in a tenth of its time."""
+    changed = object.__new__(type(problem))
+    changed.__dict__.update(problem.__dict__)
+    changed.__dict__.update(changes)
+    return changed
 
-    def __init__(self, record: SolveRecord, problem: Any, samples: bool) -> None:
-        self._record = record
-        self._clock = record.clock
-        self._problem = problem if samples and not isinstance(problem, RowProblem) else None
-        self._start = 0.0
-        self._first = True
 
-    def begins(self) -> None:
-        clock = self._clock
-        if self._first and clock.phase == "forward":
-            self._record.opening_calls = clock.calls["forward"].field
-            self._first = False
-        self._start = time.perf_counter() if clock.synchronize is None else clock.now()
-
-    def starts_over(self) -> None:
-        self._record.steps.clear()
-        self._first = True
-
-    def attempted(self, t: float, h: float, error: float, accepted: bool, y: Tensor, result: StepResult) -> None:
-        clock = self._clock
-        seconds = (time.perf_counter() if clock.synchronize is None else clock.now()) - self._start
-        if clock.phase == "backward":
-            self._record.backward_steps.add(t, h, error, accepted, result.iterations, seconds, -1)
-            return
-        worst = -1 if self._problem is None else worst_sample(self._problem, y, result)
-        self._record.steps.add(t, h, error, accepted, result.iterations, seconds, worst)
-
-    def rows_attempted(self, rows: Any, t: Any, h: Any, error: Any, accepted: Any, result: Any) -> None:
-        clock = self._clock
-        seconds = (time.perf_counter() if clock.synchronize is None else clock.now()) - self._start
-        table = self._record.backward_steps if clock.phase == "backward" else self._record.steps
-        table.add_rows(rows, t, h, error, accepted, int(result.iterations), seconds)
+def _span_of_rows(problem: RowProblem) -> tuple[float, float]:
+    """Return the first and the last time of all rows, in their direction."""
+    times = problem.times
+    first, last = times[:, 0], times[numpy.arange(len(times)), problem.counts - 1]
+    if last[0] < first[0]:
+        return float(first.max()), float(last.min())
+    return float(first.min()), float(last.max())
 
 
 def _kind(field: Any) -> str:
@@ -223,25 +178,3 @@ def _name_of(adjoint: Adjoint) -> str:
         if type(adjoint) is type(known):
             return name
     return type(adjoint).__name__
-
-
-def _leaves(state: Any) -> Iterator[Tensor]:
-    if isinstance(state, Tensor):
-        yield state
-    else:
-        for part in state.values() if isinstance(state, dict) else state:
-            yield from _leaves(part)
-
-
-def _adjoint_node(node: Any) -> Any:
-    """Return the graph node of an adjoint's own backward pass behind some outputs; None with a tape."""
-    for _ in range(_DEEPEST):
-        if node is None:
-            return None
-        if _JOINED.match(type(node).__name__):
-            return node
-        later = [after for after, _ in node.next_functions if after is not None]
-        if len(later) != 1:
-            return None
-        node = later[0]
-    return None

@@ -36,8 +36,9 @@ class SolveRecord:
         message: Where it failed, in words; empty on success.
         began: Seconds after the recording began.
         seconds: Time of the solve.
-        backward_seconds: Time of its backward passes: of the adjoint's own part where it has one; with "direct", from
-            the solve's outputs to the end of the backward pass.
+        backward_spans: When its backward passes began and ended, in seconds after the recording began: of the adjoint's
+            own part where it has one; on a tape, from the first gradient of an output to that of the initial state, to
+            the next part of an earlier solve, or to the end of the pass, whichever is known first.
         backward_passes: Their number.
         tape_bytes: Memory that the solve's tape holds until the backward pass; None where it was not asked for.
         accepted, rejected: Counts of steps, of all samples together.
@@ -69,7 +70,7 @@ class SolveRecord:
     status: str = "RUNNING"
     message: str = ""
     seconds: float = 0.0
-    backward_seconds: float = 0.0
+    backward_spans: list[tuple[float, float]] = field(default_factory=list, repr=False)
     backward_passes: int = 0
     tape_bytes: int | None = None
     accepted: int = 0
@@ -98,6 +99,11 @@ class SolveRecord:
     def solver_seconds(self) -> float:
         """Time of the forward solve outside the user's functions."""
         return self.seconds - self.forward.seconds
+
+    @property
+    def backward_seconds(self) -> float:
+        """Time of its backward passes."""
+        return sum(end - start for start, end in self.backward_spans)
 
     @property
     def newton_iterations(self) -> int:

@@ -38,15 +38,32 @@ class Times:
     total: float
 
 
-def accounted(solves: Sequence[SolveRecord], total: float) -> Times:
-    """Return the shares of a recording's time; solves inside of others are part of these."""
-    outer = [solve for solve in solves if solve.depth == 0]
-    field = sum(solve.forward.seconds for solve in outer)
-    solver = sum(solve.solver_seconds for solve in outer)
-    backward = sum(solve.backward_seconds for solve in outer)
-    # backward passes of an accelerator or after the block may end later than the block itself
-    total = max(total, field + solver + backward)
-    return Times(field, solver, backward, total - field - solver - backward, total)
+def accounted(solves: Sequence[SolveRecord], total: float, since: float = 0.0) -> Times:
+    """Return where the time went between two moments of a recording.
+
+    Args:
+        solves: The solves. Those inside of others, forward or backward, are part of these.
+        total: End of the time in question, in seconds after the recording began.
+        since: Its beginning.
+    """
+    field = solver = backward = 0.0
+    reached = since
+    spans: list[tuple[float, float, SolveRecord | None]]
+    spans = [(solve.began, solve.began + solve.seconds, solve) for solve in solves]
+    spans += [(start, end, None) for solve in solves for start, end in solve.backward_spans]
+    for start, end, solve in sorted(spans, key=lambda span: (span[0], -span[1])):
+        start, end = max(start, reached), min(end, total)
+        if end <= start:
+            continue  # inside of another one, or another time
+        reached = end
+        if solve is None:
+            backward += end - start
+        else:
+            share = min(solve.forward.seconds / solve.seconds, 1.0)
+            field += share * (end - start)
+            solver += (1 - share) * (end - start)
+    whole = max(total - since, field + solver + backward)
+    return Times(field, solver, backward, whole - field - solver - backward, whole)
 
 
 def joined_steps(solves: Sequence[SolveRecord]) -> dict[str, NDArray[Any]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
+from torch import Tensor
 
 __all__ = ["COLUMNS", "StepTable"]
 
@@ -32,7 +32,7 @@ class StepTable:
         self._whole: list[tuple[float, float, float, bool, int, float, int]] = []
         self._rows: list[tuple[Any, Any, Any, Any, Any, int, float]] = []
         self._cache: dict[str, NDArray[Any]] | None = None
-        self.stiffness: NDArray[Any] | None = None  # of the accepted entries, in order
+        self._estimates: tuple[Tensor | None, Tensor | None] = None, None  # of the accepted entries, in order
 
     def add(self, t: float, h: float, error: float, accepted: bool, newton: int, seconds: float, worst: int) -> None:
         """Add a step of the whole state."""
@@ -40,8 +40,8 @@ class StepTable:
 
     def add_rows(self, rows: Any, t: Any, h: Any, error: Any, accepted: Any, newton: int, seconds: float) -> None:
         """Add a step that several samples took, each with a time and a size of its own."""
-        copies = [numpy.array(part) for part in (rows, t, h, error, accepted)]
-        self._rows.append((*copies, newton, seconds))  # type: ignore[arg-type]
+        # the solver keeps the first three itself, and overwrites the others
+        self._rows.append((rows, t, h, numpy.array(error), numpy.array(accepted), newton, seconds))
 
     def clear(self) -> None:
         """Forget all rows."""
@@ -66,25 +66,21 @@ class StepTable:
             found = {name: numpy.array(part, dtype=COLUMNS[name][0]) for name, part in zip(names, parts, strict=True)}
             found["attempt"] = numpy.arange(len(self._whole))
             found["sample"] = numpy.full(len(self._whole), -1)
-        stiffness = numpy.full(len(found["t"]), numpy.nan)
+        found["stiffness"] = numpy.full(len(found["t"]), numpy.nan)
         accepted = numpy.flatnonzero(found["accepted"])
-        if self.stiffness is not None and len(self.stiffness) == len(accepted):
-            stiffness[accepted] = self.stiffness
-        found["stiffness"] = stiffness
+        for name, estimate in zip(("error", "stiffness"), self._estimates, strict=True):
+            if estimate is None or len(estimate) != len(accepted):
+                continue
+            values = estimate.double().cpu().numpy()
+            known = found[name][accepted]
+            found[name][accepted] = numpy.where(numpy.isnan(known), values, known)
         self._cache = {name: found[name] for name in COLUMNS}
         return self._cache
 
-    def fill(self, error: NDArray[Any] | None, stiffness: NDArray[Any] | None) -> None:
-        """Take what a solution says of its accepted steps, where the steps themselves were not judged."""
-        self.stiffness = stiffness
-        self._cache = None
-        if error is None or self._rows:
-            return
-        places = [index for index, step in enumerate(self._whole) if step[3]]
-        if len(places) == len(error):
-            for place, value in zip(places, error.tolist(), strict=True):
-                t, h, known, *_ = self._whole[place]
-                self._whole[place] = (t, h, value if math.isnan(known) else known, *self._whole[place][3:])
+    def fill(self, error: Tensor | None, stiffness: Tensor | None) -> None:
+        """Take what a solution says of its accepted steps, for where the steps themselves were not judged."""
+        detached = (None if value is None else value.detach() for value in (error, stiffness))
+        self._estimates, self._cache = (*detached,), None  # type: ignore[assignment]
 
     def _length(self) -> int:
         return len(self._whole) + sum(len(part[0]) for part in self._rows)

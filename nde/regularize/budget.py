@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nde.processes import summed
 from nde.regularize.penalty import Penalty
 from nde.solvers.solution import Solution
 
@@ -25,7 +26,8 @@ class NFEBudget(Penalty):
 
     The second term, that of an augmented Lagrangian, answers changes at once and keeps the cost from swinging around
     its target. Where the solve is cheaper than the target without any penalty, the weight falls to its lower bound. It
-    works with the equations and adjoints of the penalty that it wraps.
+    works with the equations and adjoints of the penalty that it wraps. Where several processes train together
+    (``torch.distributed``), the solves of all of them count, so that they agree on the weight: all must call `step`.
 
     Args:
         target: Evaluations of the field for one solve, as ``solution.stats.n_field_evals`` counts them.
@@ -92,9 +94,11 @@ class NFEBudget(Penalty):
     def step(self) -> None:
         """Adapt the weight to the solves since the last call, and move the penalty along its own schedule."""
         self.term.step()
-        if not self._solves:
+        counts = summed(torch.tensor([self._evaluations, self._solves], dtype=torch.float64))
+        evaluations, solves = counts.tolist()
+        if not solves:
             return
-        excess = min(max(self._evaluations / self._solves / self.target - 1, -1.0), 1.0)
+        excess = min(max(evaluations / solves / self.target - 1, -1.0), 1.0)
         change = 0.0 if self._excess is None else excess - self._excess
         low, high = (math.log(bound) for bound in self.bounds)
         moved = self._log_weight + self.rate * excess + self.damping * change

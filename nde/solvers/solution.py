@@ -200,5 +200,14 @@ class Solution:
             raise ValueError("the steps of this solve cannot be taken again. Choose a global penalty.")
         return self._retaker.take(index, grad, reference)
 
+    def on_tape(self) -> list[Tensor]:
+        """Return the tensors that gradients come in through, for whoever watches backward passes."""
+        _, inner, last = self._rows
+        steps = self.steps
+        states = [state for state in (steps.local_error, steps.y) if state is not None]
+        leaves = [leaf for state in states for _, leaf in self._structure.paths(state, "steps")]
+        parts = (last, inner, steps.error, steps.stiffness, *leaves)
+        return [part for part in parts if part is not None and part.grad_fn is not None]
+
     def __repr__(self) -> str:
         return f"Solution(status={self.status.name}, t1={self.t1:.6g}, {self.stats})"

@@ -3,5 +3,6 @@
 from nde.training.balance import BalancedSampler
 from nde.training.loop import Loop, LoopError
 from nde.training.monitor import SolverMonitor
+from nde.training.sharing import share_gradients
 
-__all__ = ["BalancedSampler", "Loop", "LoopError", "SolverMonitor"]
+__all__ = ["BalancedSampler", "Loop", "LoopError", "SolverMonitor", "share_gradients"]

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,6 +148,9 @@ class Loop:
     def restore(self) -> bool:
         """Go on from the checkpoint, once, if there is one; `run` does this on its own.
 
+        Processes that were not there when it was written get random numbers of their own, unless all had the same ones;
+        a warning says so wherever their number has changed.
+
         Returns:
             Whether there was something to go on from.
 
@@ -174,12 +178,27 @@ class Loop:
             part.load_state_dict(state["stateful"][name])
         self.history = list(state["history"])
         self.step, self.epoch, self._step_in_epoch = state["place"]
-        random = state["random"][self._processes.rank % len(state["random"])]
+        self._restore_random(state["random"])
+        self._restored = True
+        return True
+
+    def _restore_random(self, states: list[dict[str, Tensor]]) -> None:
+        """Restore the random numbers of this process, or begin new ones where fewer processes wrote the checkpoint."""
+        rank, count = self._processes.rank, self._processes.count
+        if count != len(states) and self._processes.first:
+            warnings.warn(
+                f"{self._checkpoint} was written by {len(states)} processes and is read by {count}: the training goes "
+                "on, but not with the random numbers and batches that it would have had.",
+                stacklevel=4,
+            )
+        random = states[rank % len(states)]
         torch.set_rng_state(random["cpu"])
         if "cuda" in random and torch.cuda.is_available():
             torch.cuda.set_rng_state(random["cuda"])
-        self._restored = True
-        return True
+        alike = len(states) > 1 and all(torch.equal(one["cpu"], states[0]["cpu"]) for one in states)
+        if rank >= len(states) and not alike:
+            # not those of another process again: samples of two processes must not meet the same noise
+            torch.manual_seed((int(torch.randint(2**62, ())) + rank * 0x9E3779B97F4A7C15) % 2**63)
 
     def _take(self, batch: Any, monitor: SolverMonitor) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 
 import torch
@@ -15,6 +14,8 @@ from nde.compat.torchdiffeq import odeint_adjoint
 from nde.models import GRUDEncoder
 from nde.operators import LocalNO
 from nde.regularize import GlobalError, Kinetic
+from tests.distributed.drawn import DRAWN
+from tests.distributed.trainings import TRAININGS
 from tests.problems import Net, double
 
 WORLD, ROWS = 2, 6
@@ -164,6 +165,7 @@ class Physics(nn.Module):
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    **DRAWN,
     "ode discrete": lambda: Ordinary(adjoint="discrete"),
     "ode direct": lambda: Ordinary(adjoint="direct"),
     "ode backsolve": lambda: Ordinary(adjoint="backsolve"),
@@ -195,10 +197,16 @@ TOLERANCES = {"odeint_adjoint": 1e-6, "ode per sample backsolve": 1e-5, "differe
 
 
 def alone(name: str) -> Gradients:
-    """Return the gradients of one process that sees the whole batch."""
-    model = MODELS[name]()
-    model(None).backward()
-    return {key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None}
+    """Return the gradients of one process that sees the whole batch; of models that draw, the mean of both parts."""
+    found: Gradients = {}
+    parts = range(WORLD) if name in DRAWN else [None]
+    for part in parts:
+        model = MODELS[name]()
+        model(part).backward()
+        for key, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                found[key] = found.get(key, 0) + parameter.grad / len(parts)
+    return found
 
 
 def replicated(name: str) -> Callable[[int], Gradients]:
@@ -228,45 +236,9 @@ def sharded(name: str) -> Callable[[int], Gradients]:
     return gradients
 
 
-def trained_in_parts(rank: int) -> Gradients:
-    """Return the weights of a sharded model that was trained, saved, and trained on from its checkpoint."""
-    from torch.distributed.fsdp import fully_shard
-
-    from nde.training import Loop
-
-    def loop(checkpoint: str | None) -> Loop:
-        model = Ordinary()
-        fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
-        optimizer = torch.optim.Adam(model.parameters(), 0.1)
-        return Loop(
-            model, optimizer, lambda model, _: model(rank), lambda _: range(2), checkpoint=checkpoint, progress=False
-        )
-
-    with tempfile.TemporaryDirectory() as folder:
-        shared = [f"{folder}/run.pt"]
-        dist.broadcast_object_list(shared, 0)
-        loop(shared[0]).run(1)
-        done = loop(shared[0])
-        done.run(2)
-        dist.barrier()  # the folder goes with the first process
-    assert done.step == 4
-    return {key: parameter.full_tensor().detach() for key, parameter in done.model.named_parameters()}
-
-
-def trained_alone() -> Gradients:
-    """Return the weights of one process without a break."""
-    model = Ordinary()
-    optimizer = torch.optim.Adam(model.parameters(), 0.1)
-    for _ in range(4):
-        optimizer.zero_grad()
-        model(None).backward()
-        optimizer.step()
-    return {key: parameter.detach() for key, parameter in model.named_parameters()}
-
-
 SHARDED = tuple(name for name in MODELS if name != "odeint_adjoint")
 CASES = {
     **{f"ddp {name}": replicated(name) for name in MODELS},
     **{f"fsdp {name}": sharded(name) for name in SHARDED},
-    "fsdp training in parts": trained_in_parts,
+    **TRAININGS,
 }

@@ -2,15 +2,16 @@
 
 import math
 import signal
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
 import nde
-from nde.checkpoints import CheckpointError
+from nde.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from nde.regularize import GlobalError, NFEBudget
-from nde.training import Loop, LoopError, SolverMonitor
+from nde.training import Loop, LoopError, SolverMonitor, share_gradients
 from tests.problems import Net
 
 
@@ -95,6 +96,38 @@ def test_what_a_killed_run_had_not_saved_is_done_again(tmp_path):
     assert again.step == 4
     again.run(2)
     assert torch.equal(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_processes_that_were_not_there_before_draw_numbers_of_their_own_and_a_warning_says_so(tmp_path, alike):
+    one = loop(tmp_path / "run.pt")
+    one.run(1)
+    state = read_checkpoint(tmp_path / "run.pt")
+    first = state["random"][0]["cpu"]
+    second = first if alike else torch.Generator().manual_seed(5).get_state()
+    state["random"] = [{"cpu": first}, {"cpu": second}]
+    write_checkpoint(tmp_path / "run.pt", state)
+    drawn = []
+    for rank in range(4):
+        later = loop(tmp_path / "run.pt")
+        later._processes.rank, later._processes.count = rank, 4
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert later.restore()
+        drawn.append(torch.rand(2).tolist())
+        assert [str(one.message).count("written by 2 processes and is read by 4") for one in said] == [1] * (not rank)
+    # where all processes had the same numbers, they were meant to
+    assert len({tuple(numbers) for numbers in drawn}) == (1 if alike else 4)
+
+
+def test_gradients_are_shared_where_there_is_somebody_to_share_them_with():
+    net = nn.Linear(2, 2)
+    end = share_gradients(net)  # this process is alone
+    net(torch.ones(2)).sum().backward()
+    end()
+    assert bool((net.bias.grad == 1).all())
+    with pytest.raises(TypeError, match=r"module must be an nn\.Module"):
+        share_gradients([net])
 
 
 def test_schedules_and_budgets_are_part_of_the_run(tmp_path):

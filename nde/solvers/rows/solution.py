@@ -287,6 +287,12 @@ class RowSolution(Solution):
         """Return the derivative of the dense output by time; see `__call__`."""
         return self._dense.derivative(t)
 
+    def on_tape(self) -> list[Tensor]:
+        """See `Solution.on_tape`."""
+        parts = self._outputs.all()
+        found = [part for part in parts if part is not None and part.grad_fn is not None]
+        return sorted(found, key=lambda part: part is not self._outputs.y1)
+
     def __repr__(self) -> str:
         failed = sum(status is not Status.SUCCESS for status in self.statuses)
         return f"RowSolution({len(self.statuses)} samples, {failed} failed, {self.stats})"
