@@ -151,6 +151,17 @@ def points(repetitions: int) -> None:
     print(f"16 channels, batch 8: forward {min(forward[1:]):.3f}, forward + backward {min(both[1:]):.3f}")
 
 
+def imports(repetitions: int) -> None:
+    times = []
+    for _ in range(repetitions):
+        command = [sys.executable, "-X", "importtime", "-c", "import torch, nde.operators"]
+        root = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        lines = subprocess.run(command, capture_output=True, text=True, env=root, check=True).stderr.splitlines()
+        (line,) = [line for line in lines if line.split("|")[-1].strip() == "nde.operators"]
+        times.append(int(line.split("|")[1]) / 1e3)
+    print(f"\nImport of nde.operators after torch: {min(times):.0f} ms")
+
+
 def resolutions() -> None:
     import math
 
@@ -182,6 +193,7 @@ def main() -> None:
     growth([*arguments.sizes, 2 * arguments.sizes[-1]], arguments.repetitions)
     crossover(arguments.repetitions)
     points(arguments.repetitions)
+    imports(arguments.repetitions)
     resolutions()
 
 

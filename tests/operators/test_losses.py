@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from nde.operators import UniformGrid
+from nde.operators import PointCloud, SphereGrid, UniformGrid
 from nde.operators.train import RelativeH1, RelativeL2
 
 
@@ -32,6 +32,19 @@ def test_weights_of_the_grid_make_sums_integrals():
         errors.append(abs(float(loss) - exact))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.15)
     assert math.log2(errors[1] / errors[2]) == pytest.approx(2, abs=0.15)
+
+
+def test_errors_on_the_sphere_and_at_points_are_ratios_of_integrals():
+    # the mean square of z over the sphere is a third
+    for grid, shape in ((SphereGrid("gauss"), (8, 16)), (SphereGrid(), (64, 128))):
+        z = grid.positions(shape)[2][None, None]
+        assert float(RelativeL2(grid)(1 + z, torch.ones_like(z))) == pytest.approx(math.sqrt(1 / 3), rel=1e-3)
+    axis = torch.rand(3000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) ** 2
+    points = PointCloud(axis)
+    x = axis.t()[None]
+    assert float(RelativeL2(points)(1 + x, torch.ones_like(x))) == pytest.approx(math.sqrt(1 / 3), rel=1e-3)
+    with pytest.raises(ValueError, match="the grid has 3000 points, but the field has 8 values"):
+        RelativeL2(points)(torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))
 
 
 @pytest.mark.parametrize("points", [32, 33])
@@ -77,6 +90,8 @@ def test_bad_input_is_named():
         RelativeL2()(torch.zeros(2, 1, 8), torch.zeros(2, 8))
     with pytest.raises(TypeError, match="grid must be a UniformGrid"):
         RelativeH1(None)
+    with pytest.raises(TypeError, match="grid must be a UniformGrid, SphereGrid, PointCloud"):
+        RelativeL2("cells")
     with pytest.raises(ValueError, match="scale must be positive"):
         RelativeH1(UniformGrid(), scale=0.0)
     with pytest.raises(ValueError, match="three points along each axis"):

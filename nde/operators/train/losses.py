@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from nde.operators.grids import UniformGrid
+from nde.operators.points import ScatteredPoints
+from nde.operators.sphere import SphereGrid
 
 __all__ = ["RelativeH1", "RelativeL2"]
 
@@ -16,15 +18,19 @@ class RelativeL2:
     """``||prediction - target|| / ||target||`` over channels and space, for each sample.
 
     Args:
-        grid: Where the values are; its weights make sums integrals. None for equal weights.
+        grid: Where the values are, in a box, on the sphere or at scattered points; its weights make sums integrals.
+            None for equal weights.
 
     Raises:
-        TypeError: The grid is no `UniformGrid`.
+        TypeError: The grid has no weights.
     """
 
-    def __init__(self, grid: UniformGrid | None = None) -> None:
-        if grid is not None and not isinstance(grid, UniformGrid):
-            raise TypeError(f"grid must be a UniformGrid or None, but is a {type(grid).__name__}.")
+    def __init__(self, grid: UniformGrid | SphereGrid | ScatteredPoints | None = None) -> None:
+        if grid is not None and not isinstance(grid, (UniformGrid, SphereGrid, ScatteredPoints)):
+            raise TypeError(
+                "grid must be a UniformGrid, SphereGrid, PointCloud or SpherePoints, or None, "
+                f"but is a {type(grid).__name__}."
+            )
         self.grid = grid
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -34,9 +40,11 @@ class RelativeL2:
             prediction, target: Shape ``(batch, channels, *space)``.
 
         Raises:
-            ValueError: The shapes differ, or hold no axis of space.
+            ValueError: The shapes differ, hold no axis of space or do not fit the grid.
         """
         _check_fields(prediction, target)
+        if isinstance(self.grid, (SphereGrid, ScatteredPoints)):
+            self.grid.check(tuple(target.shape[2:]))
         # differences in half precision would be mostly rounding
         prediction = prediction.to(target.dtype)
         error, scale = self.squared_norm(prediction - target), self.squared_norm(target)
@@ -46,7 +54,9 @@ class RelativeL2:
         """Return squared norms, shape ``(batch,)``."""
         squared = field.square().sum(1)
         if self.grid is not None:
-            squared = squared * self.grid.weights(tuple(squared.shape[1:])).to(squared)
+            known = self.grid.weights
+            weights = known if isinstance(known, Tensor) else known(tuple(squared.shape[1:]))
+            squared = squared * weights.to(squared)
         return squared.flatten(1).sum(1)
 
 
@@ -67,8 +77,10 @@ class RelativeH1(RelativeL2):
     grid: UniformGrid
 
     def __init__(self, grid: UniformGrid, scale: float = 1.0) -> None:
-        if grid is None:
-            raise TypeError("grid must be a UniformGrid: derivatives depend on the spacing.")
+        if not isinstance(grid, UniformGrid):
+            raise TypeError(
+                f"grid must be a UniformGrid, whose spacing derivatives need, but is a {type(grid).__name__}."
+            )
         super().__init__(grid)
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"scale must be positive and finite, but is {scale}.")
