@@ -9,7 +9,6 @@ from nde.taylor import supported_operations
 from nde.taylor.registry import RULES
 from tests.docs.test_code_in_documents_runs import ROOT, blocks
 
-
 SUPPORTED = supported_operations()  # before any test registers rules of its own
 
 
