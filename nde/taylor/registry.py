@@ -46,6 +46,10 @@ _SPELLED = {
 }
 
 
+_LEAVING = ("item", "tolist", "numpy", "__array__", "__float__", "__int__", "__index__", "__complex__")
+_DIFFERENTIATING = ("requires_grad_", "backward", "retain_grad", "register_hook")
+
+
 class MissingRuleError(NotImplementedError):
     """No rule carries this operation through a jet."""
 
@@ -124,6 +128,7 @@ def find_rule(function: Any) -> Rule:
     Raises:
         InPlaceError: The function writes to its argument.
         MissingRuleError: There is no rule; the message shows how to register one.
+        TypeError: The function gives numbers without derivatives, or differentiates by itself.
     """
     rule = _PYTHON_OPERATORS.get(getattr(function, "__name__", "")) if torch.compiler.is_compiling() else None
     if rule is None:
@@ -132,6 +137,16 @@ def find_rule(function: Any) -> Rule:
         return rule
     name = name_of(function)
     plain = name.rpartition(".")[2]
+    if plain in _LEAVING:
+        raise TypeError(
+            f"{name} of a jet would drop its derivatives. Use jet.primal for the value, jet.derivative(k) after the "
+            "evaluation, or torch operations that have rules."
+        )
+    if plain in _DIFFERENTIATING:
+        raise TypeError(
+            f"{name} differentiates or marks a tensor within the function that a jet evaluates. Take the derivative by "
+            "another nde.taylor.jet inside of it, or from the coefficients of this one."
+        )
     in_place = plain == "__setitem__" or (plain.startswith("__i") and plain.endswith("__") and plain != "__invert__")
     if in_place or (plain.endswith("_") and not plain.endswith("__")):
         raise in_place_error(name)

@@ -1,10 +1,15 @@
 """The Python blocks of the page on Taylor mode are run as they stand, and say what they claim."""
 
+import re
+
 import pytest
 import torch
 
+from nde.taylor import supported_operations
 from nde.taylor.registry import RULES
-from tests.docs.test_code_in_documents_runs import blocks
+from tests.docs.test_code_in_documents_runs import ROOT, blocks
+
+SUPPORTED = supported_operations()  # before any test registers rules of its own
 
 
 @pytest.fixture
@@ -12,11 +17,13 @@ def names():
     kept = dict(RULES)
     torch.manual_seed(0)
     found = {}
-    for block in blocks("docs/taylor.md"):
-        exec(block, found)
-    yield found
-    RULES.clear()
-    RULES.update(kept)
+    try:
+        for block in blocks("docs/taylor.md"):
+            exec(block, found)
+        yield found
+    finally:
+        RULES.clear()
+        RULES.update(kept)
 
 
 def test_the_blocks_compute_what_the_page_says(names):
@@ -36,4 +43,15 @@ def test_the_blocks_compute_what_the_page_says(names):
     torch.testing.assert_close(names["operator"][:, 0], exact, rtol=1e-4, atol=1e-5)
     assert names["biharmonic"].shape == (100, 1)
     torch.testing.assert_close(names["bessel"].derivative(1), torch.special.i1(names["x"]))
-    torch.testing.assert_close(names["distance"].derivative(2), torch.tensor(8**-0.5, dtype=torch.float64))
+    column = names["column"]
+    tangent = torch.func.jvp(torch.linalg.pinv, (column,), (torch.ones_like(column),))[1]
+    torch.testing.assert_close(names["pseudoinverse"].derivative(1), tangent)
+
+
+def test_the_table_of_operations_is_that_of_the_rules():
+    section = (ROOT / "docs/taylor.md").read_text(encoding="utf-8").partition("## What has a rule")[2]
+    rows = [line for line in section.partition("\n## ")[0].splitlines() if line.startswith("| ")]
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert len(listed) == len(set(listed))
+    rules = {name.rpartition(".")[2] for name in SUPPORTED}
+    assert set(listed) == {name for name in rules if not name.startswith("__")}

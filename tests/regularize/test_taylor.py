@@ -22,7 +22,7 @@ def written_in_place(t: Tensor, y: Tensor) -> Tensor:
 
 def without_a_rule(t: Tensor, y: Tensor) -> Tensor:
     z = y @ MATRIX + t
-    return torch.tanh(z) * torch.cumprod(1 + 0 * z, -1) * torch.sin(t) - 0.2 * y
+    return torch.tanh(z) * torch.special.i0(0 * z) * torch.sin(t) - 0.2 * y
 
 
 def value_and_gradients(penalty: Taylor, field, t: Tensor, y: Tensor) -> list[Tensor]:

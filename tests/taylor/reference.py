@@ -46,10 +46,10 @@ def assert_equals_nested(f, x, order=6, rtol=1e-9, seed=0):
     result = nde.taylor.jet(f, x, seeds, order=order)
     actual = torch.stack([projected(c) for c in result.coefficients]).detach()
     expected = nested_coefficients(f, x, seeds, order)
-    scale = expected.abs().max()
+    scale = expected.abs().max().clamp_min(1e-3)  # of a function that cancels to zero, rounding is left
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=float(rtol * scale))
 
-    for top in (2, min(4, order)):
+    for top in (2, min(4, order)) if order > 1 else ():
         directions = torch.stack([torch.randn(x.shape, generator=generator, dtype=x.dtype) for _ in range(3)])
         weights = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.0, 1.0]], dtype=x.dtype)
         last = torch.randn((2, *x.shape), generator=generator, dtype=x.dtype)

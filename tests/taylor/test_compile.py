@@ -9,7 +9,7 @@ from nde.taylor.operators import expression_plan, kdv_2d
 from tests.taylor.cases import CASES
 from tests.taylor.cases.layers import LAYERS
 from tests.taylor.cases.networks import RECURRENT, SAMPLING
-from tests.taylor.test_every_rule import operations_of
+from tests.taylor.test_every_rule import BY_TITLE
 
 FURTHER = [
     "matmul",
@@ -86,7 +86,7 @@ def test_a_residual_of_mixed_derivatives_compiles_without_graph_breaks():
 @pytest.mark.parametrize("title", TITLES)
 def test_rules_of_layers_and_products_are_captured_in_one_graph(title):
     case = CASES[title]
-    function = case.at(operations_of(title)[0])
+    function = case.at(BY_TITLE[title][0])
     v = torch.randn((2, *case.x.shape), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def coefficients(x, v):

@@ -6,29 +6,28 @@ import pytest
 
 from nde.taylor.registry import RULES, name_of
 from tests.taylor.cases import CASES
-from tests.taylor.cases.case import cases_of
+from tests.taylor.cases.case import operations_by_title
 from tests.taylor.cases.checks import check_directions, check_gradients, check_spelling, check_values
 
 OPERATIONS = tuple(RULES)  # before any test registers rules of its own
 
-
-def operations_of(title):
-    return [operation for operation in OPERATIONS if title in cases_of(CASES, operation)]
+BY_TITLE = operations_by_title(CASES, OPERATIONS)
 
 
 def test_every_rule_has_a_case():
-    missing = [name_of(operation) for operation in OPERATIONS if not cases_of(CASES, operation)]
+    covered = {operation for operations in BY_TITLE.values() for operation in operations}
+    missing = [name_of(operation) for operation in OPERATIONS if operation not in covered]
     assert not missing, f"rules without a case in tests/taylor/cases: {', '.join(missing)}"
 
 
 def test_every_case_belongs_to_a_rule():
-    assert [title for title in CASES if not operations_of(title)] == []
+    assert [title for title, operations in BY_TITLE.items() if not operations] == []
 
 
 @pytest.mark.parametrize("title", CASES)
 def test_coefficients_equal_nested_differentiation_to_order_six(title):
     case = CASES[title]
-    first, *others = operations_of(title)
+    first, *others = BY_TITLE[title]
     function = case.at(first)
     with warnings.catch_warnings():
         if case.warns:

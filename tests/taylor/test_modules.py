@@ -35,6 +35,33 @@ class Gated(nn.Module):
         return torch.nn.functional.gelu(self.second(hidden)) * u
 
 
+class Recurrent(nn.Module):
+    """All outputs of a recurrent network whose inputs are two times of two numbers."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x):
+        sequence, state = self.layers(x.reshape(-1, 2, 2))
+        last = state if isinstance(state, tuple) else (state,)
+        return torch.cat([sequence.flatten(), *(part.flatten() for part in last)])
+
+
+class FeatureGrid(nn.Module):
+    """A neural field: features of a grid at the points, then a perceptron."""
+
+    def __init__(self):
+        super().__init__()
+        self.grid = nn.Parameter(torch.randn(1, 3, 4, 4))
+        self.head = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x):
+        points = torch.tanh(x[None, :, None, :2])
+        sampled = nn.functional.grid_sample(self.grid, points, align_corners=True)
+        return self.head(sampled[0, :, :, 0].mT) * x[:, 2:]
+
+
 MODULES = {
     "perceptron": lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 6), nn.SiLU(), nn.Linear(6, 1)),
     "activations": lambda: nn.Sequential(
@@ -51,6 +78,10 @@ MODULES = {
     "circular convolution": lambda: nn.Sequential(
         nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 2, 3, padding=1, padding_mode="circular"), nn.Tanh()
     ),
+    "RNN": lambda: Recurrent(nn.RNN(2, 3, nonlinearity="relu", batch_first=True)),
+    "GRU": lambda: Recurrent(nn.GRU(2, 3, num_layers=2, bidirectional=True)),
+    "LSTM": lambda: Recurrent(nn.LSTM(2, 3, num_layers=2, batch_first=True, bidirectional=True, proj_size=2)),
+    "pools": lambda: nn.Sequential(nn.Unflatten(1, (1, 4)), nn.Conv1d(1, 3, 2), nn.SiLU(), nn.MaxPool1d(2)),
     "weight norm": lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), nn.Tanh()),
 }
 
@@ -70,6 +101,34 @@ def test_modules_agree_with_nested_differentiation(build):
     module = build().double()
     x = torch.randn(2, 4, dtype=torch.float64)
     assert_equals_nested(module, x, rtol=1e-8)
+
+
+def test_a_feature_grid_has_the_laplacian_of_the_surface_between_its_nodes():
+    torch.manual_seed(0)
+    field = FeatureGrid().double()
+    x = torch.randn(5, 4, dtype=torch.float64)
+    result = nde.taylor.jet(field, x, nde.taylor.OneHot(torch.arange(4)), order=2, collapse=True)
+    h = 1e-4
+    total = 0.0
+    for axis in torch.eye(4, dtype=torch.float64):
+        total = total + (field(x + h * axis) - 2 * field(x) + field(x - h * axis)) / h**2
+    torch.testing.assert_close(result.derivative(2), total, rtol=1e-4, atol=1e-6)  # rounding over h^2: 1e-8
+    (gradient,) = torch.autograd.grad(result.derivative(2).sum(), field.grid)
+    assert gradient.abs().sum() > 0
+
+
+def test_a_transformer_with_a_decoder_agrees_with_its_values_along_the_curve():
+    torch.manual_seed(0)
+    model = nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, activation="gelu", batch_first=True).double().eval()
+    x, v = torch.randn(2, 1, 3, 4, dtype=torch.float64)
+    mask = nn.Transformer.generate_square_subsequent_mask(3, dtype=torch.float64)
+
+    def predicted(x):
+        return model(x, x.sin(), tgt_mask=mask)
+
+    result = nde.taylor.jet(predicted, x, v, order=3)
+    actual = torch.stack([c.flatten() for c in result.coefficients])
+    torch.testing.assert_close(actual, taylor_by_difference(predicted, x, v, 3), rtol=1e-4, atol=1e-4)
 
 
 def taylor_by_difference(module, x, v, order):

@@ -163,7 +163,9 @@ def _max_or_min(frame: Frame, input: Any, of_two: Any, argument: Any, dim: Any =
 @rule_for("logsumexp")
 def _logsumexp(frame: Frame, input: Any, dim: Any, keepdim: bool = False) -> Any:
     axes = _axes(dim, input.ndim)
-    top = input.lifted[0].squeeze(0).detach().amax(axes, keepdim=True)
+    # The shift is by the curve of the largest element, not by its value alone: where it outweighs the others, the
+    # coefficients of its exponential would be large and cancel in the logarithm.
+    top = _amax(frame, input, axes, True)
     result = torch.log(_sum(frame, torch.exp(input - top), axes, True)) + top
     return result if keepdim else torch.squeeze(result, axes)
 
@@ -171,8 +173,7 @@ def _logsumexp(frame: Frame, input: Any, dim: Any, keepdim: bool = False) -> Any
 @rule_for("softmax")
 def _softmax(frame: Frame, input: Any, dim: int, _stacklevel: int = 3, dtype: Any = None) -> Any:
     input = input if dtype is None else input.to(dtype)
-    # the shift by the maximum cancels: it keeps exp from overflowing and has no derivative
-    exponential = torch.exp(input - input.lifted[0].squeeze(0).detach().amax(dim, keepdim=True))
+    exponential = torch.exp(input - _amax(frame, input, dim, True))  # by the curve of the largest, as in logsumexp
     return exponential / _sum(frame, exponential, dim, True)
 
 

@@ -70,10 +70,14 @@ def spellings(operation):
     return name, name.removeprefix("torch."), name.rpartition(".")[2]
 
 
-def cases_of(cases, operation):
-    """The cases of a function: those of its full name, else those of the name that it shares with others."""
-    for name in spellings(operation):
-        found = {title: case for title, case in cases.items() if title.partition(": ")[0] == name}
-        if found:
-            return found
-    return {}
+def operations_by_title(cases, operations):
+    """The functions of every case: those of its full name, or those that have no case of their full name."""
+    titles = {}
+    for title in cases:
+        titles.setdefault(title.partition(": ")[0], []).append(title)
+    found = {title: [] for title in cases}
+    for operation in operations:
+        known = next((name for name in spellings(operation) if name in titles), None)
+        for title in titles.get(known, ()):
+            found[title].append(operation)
+    return found
