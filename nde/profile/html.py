@@ -14,7 +14,7 @@ from nde.files import write_atomically
 from nde.profile.charts import bar_of_shares, heat_map, line_chart
 from nde.profile.solve_record import SolveRecord
 from nde.profile.statistics import Group, accounted, groups, steps_along
-from nde.profile.summary import findings, rows_of
+from nde.profile.summary import counted, findings, rows_of
 
 if TYPE_CHECKING:
     from nde.profile.advice import Advice
@@ -102,7 +102,7 @@ def _body(cost: Cost, title: str, advice: Sequence[Advice]) -> str:
     ]
     parts = [
         heading,
-        f'<p class="quiet">{len(cost.solves)} solves in {cost.seconds:.3g} s{iterations}</p>',
+        f'<p class="quiet">{counted(len(cost.solves), "solve")} in {cost.seconds:.3g} s{iterations}</p>',
         f'<div class="card">{bar_of_shares(shares)}</div>',
     ]
     advised = {one.label: one for one in advice}
