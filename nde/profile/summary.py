@@ -45,12 +45,12 @@ def rows_of(group: Group) -> list[tuple[str, str]]:
     diffusion = sum(solve.forward.diffusion for solve in solves)
     rows = [
         ("solves", f"{count}" + (f", {group.failures} of them failed" if group.failures else "")),
-        ("evaluations a solve", f"{evaluations.mean():.1f}{spread}"),
+        ("evaluations a solve", f"{_mean(int(evaluations.sum()), count)}{spread}"),
     ]
     if diffusion:
         rows.append(("of the diffusion", f"{diffusion / count:.1f}"))
     rows += [
-        ("steps a solve", f"{group.accepted / count:.1f} accepted, {group.rejected / count:.1f} rejected"),
+        ("steps a solve", f"{_mean(group.accepted, count)} accepted, {_mean(group.rejected, count)} rejected"),
         ("before the first step", f"{group.opening_share:.0%} of the evaluations"),
     ]
     best = group.best_steps()
@@ -102,9 +102,10 @@ def findings(group: Group) -> list[str]:
             "solve to several times at once."
         )
     best = group.best_steps()
-    if best and group.accepted > _FAR_FROM_BEST * best and group.accepted > _MANY_STEPS * len(group.solves):
+    sequences = sum((solve.samples or 1) if solve.per_sample else 1 for solve in group.solves)
+    if best and group.accepted > _FAR_FROM_BEST * best and group.accepted > _MANY_STEPS * sequences:
         found.append("steps are shorter than their errors ask for: output times, forced times or dt_max cut them.")
-    if group.overhead > 1 + _DEAR_SOLVER:
+    if group.overhead > 1 + _DEAR_SOLVER and group.accepted:
         found.append(
             f"a solve takes {group.overhead:.1f} times its evaluations: the field is so cheap that larger batches cost "
             "hardly more."
@@ -125,6 +126,10 @@ def _shares(times: Times) -> str:
 def _bars(shares: list[float]) -> str:
     most = max(shares, default=0.0) or 1.0
     return "".join(_BAR[round(share / most * (len(_BAR) - 1))] for share in shares)
+
+
+def _mean(total: int, count: int) -> str:
+    return f"{total // count}" if total % count == 0 else f"{total / count:.1f}"
 
 
 def _time(seconds: float) -> str:
