@@ -1,8 +1,7 @@
 """Whether advice, followed, gives what it promised: ``python -m benchmarks.profile advice``.
 
 Each case is recorded for a few iterations of training, its advice is taken, and the same training is built with the
-settings that were advised. Both are then timed by turns, processor time, the least of many: the solves by what a
-recording of each says, and whole iterations without any recording.
+settings that were advised. Whole iterations of both are then timed by turns, processor time, the least of many.
 """
 
 from __future__ import annotations
@@ -34,15 +33,14 @@ class Followed:
 
     Attributes:
         settings: What it was.
-        promised, obtained: Speed-up of the solves.
-        promised_in_all, obtained_in_all: Of a whole iteration.
+        of_solves: Speed-up that was promised of the solves.
+        promised, obtained: Speed-up of an iteration.
     """
 
     settings: str
+    of_solves: float
     promised: float
     obtained: float
-    promised_in_all: float
-    obtained_in_all: float
 
 
 def _digits(options: Options) -> Iteration:
@@ -190,34 +188,25 @@ def follow(name: str, repeats: int) -> Followed:
     after = make(options)
     for run in (before, after):
         run().backward()
-    solves, whole = [float("inf")] * 2, [float("inf")] * 2
+    least = [float("inf")] * 2
     for turn in range(repeats):
         for place in (turn % 2, 1 - turn % 2):
             run = (before, after)[place]
             start = time.process_time()
             run().backward()
-            whole[place] = min(whole[place], time.process_time() - start)
-            with nde.profile.record(keep=False) as cost:
-                run().backward()
-            times = cost.times(label=label)
-            solves[place] = min(solves[place], times.field + times.solver + times.backward)
-    return Followed(
-        advice.best.settings if options else "as they are",
-        advice.speed_up,
-        solves[0] / solves[1],
-        advice.speed_up_in_all,
-        whole[0] / whole[1],
-    )
+            least[place] = min(least[place], time.process_time() - start)
+    settings = advice.best.settings if options else "as they are"
+    return Followed(settings, advice.speed_up, advice.speed_up_in_all, least[0] / least[1])
 
 
 def print_table(repeats: int, names: list[str]) -> None:
     """Print what was promised and what was obtained."""
-    print("| recorded | advised | solves: promised, obtained | an iteration: promised, obtained |")
-    print("| --- | --- | ---: | ---: |")
+    print("| recorded | advised | promised of the solves | of an iteration | obtained | obtained over promised |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name in names or CASES:
         one = follow(name, repeats)
         print(
-            f"| {name} | {one.settings} | {one.promised:.2f}, {one.obtained:.2f} | {one.promised_in_all:.2f}, "
-            f"{one.obtained_in_all:.2f} |",
+            f"| {name} | {one.settings} | {one.of_solves:.2f} | {one.promised:.2f} | {one.obtained:.2f} | "
+            f"{one.obtained / one.promised:.2f} |",
             flush=True,
         )

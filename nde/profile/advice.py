@@ -146,7 +146,8 @@ def advise(
 
     Errors are the largest ones at the output times, over the tolerance that was recorded, by a reference with a
     thousandth of it, or with an eighth of the step size where that is given (stochastic solves: on the same path).
-    Weights that have changed since are as they are now, and nothing is added to any gradient.
+    Weights that have changed since are as they are now, and nothing is added to any gradient. Times are those of the
+    processor where torch computes with one thread, and of the clock on the wall otherwise.
 
     Args:
         cost: The recording, made with ``keep=True``.

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 
 __all__ = ["bar_of_shares", "heat_map", "line_chart"]
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 210, 58, 30, 10, 10
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 210, 70, 30, 10, 10
 _MOST_POINTS = 1500
+
+_NOTHING = '<figure><figcaption class="quiet">Nothing to draw: no step was taken.</figcaption></figure>'
 
 Series = tuple[str, str, Sequence[float], Sequence[float]]  # name, class of its colour, x, y
 
@@ -26,7 +28,7 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log: bool =
     kept = [(name, style, _kept(xs, ys, log)) for name, style, xs, ys in series]
     kept = [part for part in kept if part[2]]
     if not kept:
-        return '<p class="quiet">Nothing to draw.</p>'
+        return _NOTHING
     points = [point for _, _, part in kept for point in part]
     x_range, y_range = _range([x for x, _ in points], False), _range([y for _, y in points], log)
     if not log:
@@ -46,16 +48,22 @@ def line_chart(series: Sequence[Series], x_label: str, y_label: str, log: bool =
     return f"<figure>{_svg(parts, f'{y_label} against {x_label}')}<figcaption>{legend}</figcaption></figure>"
 
 
-def heat_map(columns: Sequence[Sequence[float]], x_label: str, y_label: str, y_range: tuple[float, float]) -> str:
+def heat_map(
+    columns: Sequence[Sequence[float]],
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+) -> str:
     """Return a picture of columns of numbers, densest where they are largest.
 
     Args:
         columns: One for each place along the horizontal axis, all of one length, from the bottom up.
         x_label, y_label: Of the axes.
-        y_range: What the bottom and the top stand for.
+        x_range, y_range: What the sides, and the bottom and the top, stand for.
     """
     if not columns or not columns[0]:
-        return '<p class="quiet">Nothing to draw.</p>'
+        return _NOTHING
     most = max(max(column) for column in columns) or 1.0
     wide = (_WIDTH - _LEFT - _RIGHT) / len(columns)
     high = (_HEIGHT - _BOTTOM - _TOP) / len(columns[0])
@@ -68,7 +76,7 @@ def heat_map(columns: Sequence[Sequence[float]], x_label: str, y_label: str, y_r
                     f'<rect x="{x:.2f}" y="{y:.2f}" width="{wide + 0.3:.2f}" height="{high + 0.3:.2f}" '
                     f'opacity="{0.08 + 0.92 * value / most:.2f}"/>'
                 )
-    parts = [_axes((0, len(columns)), y_range, x_label, y_label, False), f'<g class="cells">{"".join(cells)}</g>']
+    parts = [_axes(x_range, y_range, x_label, y_label, False), f'<g class="cells">{"".join(cells)}</g>']
     caption = f'<figcaption><span class="quiet">largest: {most:.3g}</span></figcaption>'
     return f"<figure>{_svg(parts, f'{y_label} over {x_label}')}{caption}</figure>"
 

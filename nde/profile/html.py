@@ -14,7 +14,7 @@ from nde.files import write_atomically
 from nde.profile.charts import bar_of_shares, heat_map, line_chart
 from nde.profile.solve_record import SolveRecord
 from nde.profile.statistics import Group, accounted, groups, steps_along
-from nde.profile.summary import findings, rows_of
+from nde.profile.summary import counted, findings, rows_of
 
 if TYPE_CHECKING:
     from nde.profile.advice import Advice
@@ -37,7 +37,7 @@ h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 19px; margin: 32px 0 8p
 .quiet, figcaption { color: var(--quiet); }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; margin: 12px 0;
   padding: 14px 18px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 12px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); gap: 12px; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px; }
 svg { width: 100%; height: auto; display: block; } svg text { fill: var(--quiet); font-size: 10.5px; }
 .axis { stroke: var(--quiet); fill: none; } .grid { stroke: var(--rule); fill: none; }
@@ -102,7 +102,7 @@ def _body(cost: Cost, title: str, advice: Sequence[Advice]) -> str:
     ]
     parts = [
         heading,
-        f'<p class="quiet">{len(cost.solves)} solves in {cost.seconds:.3g} s{iterations}</p>',
+        f'<p class="quiet">{counted(len(cost.solves), "solve")} in {cost.seconds:.3g} s{iterations}</p>',
         f'<div class="card">{bar_of_shares(shares)}</div>',
     ]
     advised = {one.label: one for one in advice}
@@ -118,7 +118,7 @@ def _section(group: Group, advice: Advice | None) -> str:
         f"<h2>{_text(group.label)} <span class='quiet'>{_text(group.kind)}, {_text(group.method)}, adjoint "
         f"{_text(group.adjoint)}</span></h2>",
         f'<div class="card wide"><table>{rows}</table>{f"<ul>{found}</ul>" if found else ""}</div>',
-        f'<div class="charts">{_along(group.solves[-1])}{_evaluations(group)}{_heat(group)}{_samples(group)}</div>',
+        f'<div class="charts">{_along(group.solves[-1])}{_training(group)}{_samples(group)}</div>',
     ]
     if advice is not None:
         parts.append(_advice(advice))
@@ -144,6 +144,11 @@ def _along(solve: SolveRecord) -> str:
     return line_chart(series, "t, in the last solve", "size, error, stiffness", log=True, lines=False)
 
 
+def _training(group: Group) -> str:
+    """Return what changes from solve to solve, where there are several."""
+    return _evaluations(group) + _heat(group) if len(group.solves) > 1 else ""
+
+
 def _evaluations(group: Group) -> str:
     places = list(range(len(group.solves)))
     series = [("evaluations", "c0", places, [float(value) for value in group.evaluations])]
@@ -158,8 +163,7 @@ def _heat(group: Group) -> str:
     solves = group.solves[:: -(-len(group.solves) // _MOST_COLUMNS)]
     first, last = group.span
     columns = [steps_along(solve.steps.columns(), first, last, _BINS).tolist() for solve in solves]
-    label = "solve" if len(solves) == len(group.solves) else f"every {-(-len(group.solves) // _MOST_COLUMNS)}th solve"
-    return heat_map(columns, label, "t: steps along the span", (first, last))
+    return heat_map(columns, "solve", "t: steps along the span", (0, len(group.solves)), (first, last))
 
 
 def _samples(group: Group) -> str:

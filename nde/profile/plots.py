@@ -9,6 +9,7 @@ import numpy
 
 from nde.profile.solve_record import SolveRecord
 from nde.profile.statistics import Group, groups, steps_along
+from nde.profile.summary import counted
 
 if TYPE_CHECKING:
     from nde.profile.cost import Cost
@@ -39,7 +40,7 @@ def plot_cost(cost: Cost, label: str | None = None) -> Any:
     plot_training(group, axes[1])
     if has_samples:
         plot_samples(group, axes[2])
-    figure.suptitle(f"{group.label}: {group.method}, {len(group.solves)} solves", fontsize=11)
+    figure.suptitle(f"{group.label}: {group.method}, {counted(len(group.solves), 'solve')}", fontsize=11)
     return figure
 
 
@@ -49,7 +50,10 @@ def plot_along(solve: SolveRecord, axes: Any) -> None:
     taken, refused = columns["accepted"], ~columns["accepted"]
     middle, size = columns["t"] + 0.5 * columns["h"], numpy.abs(columns["h"])
     axes.set_yscale("log")
-    axes.plot(middle[taken], size[taken], ".-", color="C0", label="step size", linewidth=0.8)
+    # steps of samples of their own are no sequence
+    axes.plot(
+        middle[taken], size[taken], "." if solve.per_sample else ".-", color="C0", label="step size", linewidth=0.8
+    )
     if refused.any():
         axes.plot(middle[refused], size[refused], "x", color="C3", label="rejected")
     for name, colour in (("error", "C1"), ("stiffness", "C2")):
@@ -60,7 +64,7 @@ def plot_along(solve: SolveRecord, axes: Any) -> None:
             axes.plot(middle[taken][chosen], values[chosen], ".", color=colour, label=title, markersize=4)
     axes.set(xlabel="t", title="the last solve")
     if len(middle):
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, loc="upper left", framealpha=0.8)  # finding the best place takes long among many points
     else:
         axes.text(0.5, 0.5, "no steps", ha="center", transform=axes.transAxes)
 
@@ -73,7 +77,9 @@ def plot_training(group: Group, axes: Any) -> None:
     first, last = group.span
     image = numpy.stack([steps_along(solve.steps.columns(), first, last, _BINS) for solve in shown], 1)
     extent = (0, len(solves), first, last)
-    drawn = axes.imshow(image, aspect="auto", origin="lower", extent=extent, cmap="viridis", interpolation="nearest")
+    drawn = axes.imshow(
+        image, aspect="auto", origin="lower", extent=extent, cmap="viridis", interpolation="nearest", vmin=0
+    )
     axes.figure.colorbar(drawn, ax=axes, label="attempted steps", shrink=0.8)
     axes.set(xlabel="solve", ylabel="t", title="steps and evaluations, solve by solve")
     other = axes.twinx()

@@ -9,10 +9,11 @@ from nde.profile.statistics import Group, Times, accounted, groups
 if TYPE_CHECKING:
     from nde.profile.cost import Cost
 
-__all__ = ["findings", "rows_of", "summarize"]
+__all__ = ["counted", "findings", "rows_of", "summarize"]
 
 _BAR = " ▁▂▃▄▅▆▇█"
 _MANY_REJECTED, _LONG_OPENING, _FAR_FROM_BEST, _MUCH_LIMITED, _DEAR_SOLVER = 0.15, 0.2, 1.3, 0.3, 1.5
+_MANY_STEPS = 10  # in a solve, so that growing from the first size and ending on the last time tell little
 
 
 def summarize(cost: Cost) -> str:
@@ -21,7 +22,7 @@ def summarize(cost: Cost) -> str:
         return f"No solves were recorded in {cost.seconds:.3g} s."
     times = accounted(cost.solves, cost.seconds)
     parts = [
-        f"{len(cost.solves)} solves in {cost.seconds:.3g} s"
+        f"{counted(len(cost.solves), 'solve')} in {cost.seconds:.3g} s"
         + (f", {cost.iterations} iterations" if cost.iterations > 1 else ""),
         _shares(times),
     ]
@@ -29,6 +30,11 @@ def summarize(cost: Cost) -> str:
         parts.append(_title(group) + "\n" + "\n".join(f"  {name:<24}{value}" for name, value in rows_of(group)))
         parts += [f"  -> {finding}" for finding in findings(group)]
     return "\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:])
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def rows_of(group: Group) -> list[tuple[str, str]]:
@@ -39,12 +45,12 @@ def rows_of(group: Group) -> list[tuple[str, str]]:
     diffusion = sum(solve.forward.diffusion for solve in solves)
     rows = [
         ("solves", f"{count}" + (f", {group.failures} of them failed" if group.failures else "")),
-        ("evaluations a solve", f"{evaluations.mean():.1f}{spread}"),
+        ("evaluations a solve", f"{_mean(int(evaluations.sum()), count)}{spread}"),
     ]
     if diffusion:
         rows.append(("of the diffusion", f"{diffusion / count:.1f}"))
     rows += [
-        ("steps a solve", f"{group.accepted / count:.1f} accepted, {group.rejected / count:.1f} rejected"),
+        ("steps a solve", f"{_mean(group.accepted, count)} accepted, {_mean(group.rejected, count)} rejected"),
         ("before the first step", f"{group.opening_share:.0%} of the evaluations"),
     ]
     best = group.best_steps()
@@ -78,7 +84,7 @@ def findings(group: Group) -> list[str]:
     found = []
     if group.failures:
         message = next(solve.message for solve in group.solves if solve.status != "SUCCESS")
-        found.append(f"{group.failures} of {len(group.solves)} solves failed: {message}")
+        found.append(f"{group.failures} of {counted(len(group.solves), 'solve')} failed: {message}")
     if group.rejected_share > _MANY_REJECTED:
         found.append(
             f"{group.rejected_share:.0%} of the steps were rejected: PIController() changes sizes more gently, and "
@@ -96,9 +102,10 @@ def findings(group: Group) -> list[str]:
             "solve to several times at once."
         )
     best = group.best_steps()
-    if best and group.accepted > _FAR_FROM_BEST * best and group.accepted > 3 * len(group.solves):
+    sequences = sum((solve.samples or 1) if solve.per_sample else 1 for solve in group.solves)
+    if best and group.accepted > _FAR_FROM_BEST * best and group.accepted > _MANY_STEPS * sequences:
         found.append("steps are shorter than their errors ask for: output times, forced times or dt_max cut them.")
-    if group.overhead > 1 + _DEAR_SOLVER:
+    if group.overhead > 1 + _DEAR_SOLVER and group.accepted:
         found.append(
             f"a solve takes {group.overhead:.1f} times its evaluations: the field is so cheap that larger batches cost "
             "hardly more."
@@ -119,6 +126,10 @@ def _shares(times: Times) -> str:
 def _bars(shares: list[float]) -> str:
     most = max(shares, default=0.0) or 1.0
     return "".join(_BAR[round(share / most * (len(_BAR) - 1))] for share in shares)
+
+
+def _mean(total: int, count: int) -> str:
+    return f"{total // count}" if total % count == 0 else f"{total / count:.1f}"
 
 
 def _time(seconds: float) -> str:

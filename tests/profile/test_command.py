@@ -45,7 +45,7 @@ def test_a_script_is_run_unchanged_with_its_arguments_and_reported(script, tmp_p
     result = invoke("profile", "--html", page, "--json", data, "--trace", trace, script, "--epochs", "3", "--html")
     assert result.exit_code == 0, result.output
     assert "arguments ['--epochs', '3', '--html']" in result.output
-    assert "1 solves in" in result.output and f"wrote {page}" in result.output
+    assert "1 solve in" in result.output and f"wrote {page}" in result.output
     assert len(json.loads(data.read_text())["solves"]) == 1 and "<svg" in page.read_text()
     assert json.loads(trace.read_text())["traceEvents"]
     assert (list(sys.path), sys.argv) == before
@@ -65,7 +65,7 @@ def test_however_a_script_ends_what_was_recorded_is_reported(script, ending, sta
     script.write_text(SCRIPT + ending + "\n")
     result = invoke("profile", script)
     assert result.exit_code == status
-    assert "1 solves in" in result.output and said in result.output
+    assert "1 solve in" in result.output and said in result.output
     assert "runpy" not in result.output and "run_script" not in result.output
     sys.modules.pop("beside", None)
 
@@ -73,7 +73,7 @@ def test_however_a_script_ends_what_was_recorded_is_reported(script, ending, sta
 def test_modules_are_run_as_python_does(script, monkeypatch):
     monkeypatch.chdir(script.parent)
     result = invoke("profile", "-m", "train", "one")
-    assert result.exit_code == 0 and "arguments ['one']" in result.output and "1 solves in" in result.output
+    assert result.exit_code == 0 and "arguments ['one']" in result.output and "1 solve in" in result.output
     sys.modules.pop("beside", None)
 
 
@@ -117,6 +117,15 @@ def test_fields_of_a_file_are_compared(tmp_path):
         (["compare", "van-der-pol", "--methods", "tsit"], "--methods"),
         (["compare", "van-der-pol", "--tolerances", "0"], "--tolerances must be"),
         (["compare", "van-der-pol", "--span", "0,x"], "--span must be numbers"),
+        (["compare", "van-der-pol", "--span", "1,1"], "--span must be two different finite numbers"),
+        (["compare", "van-der-pol", "--span", "0,inf"], "--span must be two different finite numbers"),
+        (["compare", "van-der-pol", "--y0", ""], "--y0 must be numbers"),
+        (["compare", "van-der-pol", "--plot", "."], "--plot must be a file"),
+        (["profile", "-m", "missing_module"], "there is no module missing_module"),
+        (["profile", "-m", "os.missing_module"], "there is no module os.missing_module"),
+        (["profile", "--htlm", "x.html", "train.py"], "there is no option --htlm"),
+        (["profile", "--html", ".", "missing.py"], "there is no script missing.py"),
+        (["demo", "--html", "."], "--html must be a file"),
     ],
 )
 def test_errors_of_users_are_one_line_and_status_two(arguments, said):
@@ -125,10 +134,57 @@ def test_errors_of_users_are_one_line_and_status_two(arguments, said):
     assert "Traceback" not in result.output and result.output.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "said"),
+    [
+        ("def f(t, y):\n    raise RuntimeError('in the field')\n", 1, "RuntimeError: in the field (field.py, line 2)"),
+        ("def f(t, y):\n    return y[:1]\n", 1, "must have shape (2,)"),
+        ("def f(t, y):\n    return 3\n", 1, "must be a tensor"),
+        ("def f(:\n", 2, "cannot import field.py: SyntaxError"),
+        ("1 / 0\n", 2, "ZeroDivisionError: division by zero (field.py, line 1)"),
+        ("raise SystemExit(9)\n", 2, "SystemExit: 9"),
+    ],
+)
+def test_errors_of_a_users_field_are_one_line_with_the_place(tmp_path, monkeypatch, text, status, said):
+    (tmp_path / "field.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "field", raising=False)
+    result = invoke("compare", "field.py:f", "--y0", "1,2", "--span", "0,1")
+    assert result.exit_code == status and said in result.output and result.output.startswith("error: ")
+    assert "Traceback" not in result.output and len(result.output.splitlines()) == 1
+    sys.modules.pop("field", None)
+
+
+def test_nothing_is_run_where_its_report_could_not_be_written(script, tmp_path):
+    result = invoke("profile", "--json", tmp_path, script)
+    assert result.exit_code == 2 and "--json must be a file" in result.output and "arguments" not in result.output
+
+
+def test_a_file_that_cannot_be_written_keeps_no_other_from_being(script, tmp_path, monkeypatch):
+    script.write_text(SCRIPT + f"import pathlib; pathlib.Path({str(tmp_path / 'cost.json')!r}).mkdir()\n")
+    page = tmp_path / "cost.html"
+    result = invoke("profile", "--json", tmp_path / "cost.json", "--html", page, script)
+    assert result.exit_code == 2 and "error: cannot write" in result.output and f"wrote {page}" in result.output
+    sys.modules.pop("beside", None)
+
+
+def test_the_help_of_a_script_is_the_scripts_own(tmp_path):
+    path = tmp_path / "parses.py"
+    path.write_text("import argparse\nargparse.ArgumentParser(description='of the script').parse_args()\n")
+    result = invoke("profile", path, "--help")
+    assert result.exit_code == 0 and "of the script" in result.output and "Where the time" not in result.output
+    result = invoke("profile", path, "--wrong")
+    assert result.exit_code == 2 and "unrecognized arguments: --wrong" in result.output
+
+
 def test_help_info_and_demo_are_there(tmp_path):
     for arguments in (["--help"], ["profile", "--help"], ["compare", "--help"]):
         result = invoke(*arguments)
         assert result.exit_code == 0 and "Usage" in result.output
+    result = invoke()
+    assert "Usage" in result.output and "profile" in result.output
+    result = invoke("--version")
+    assert result.exit_code == 0 and result.output.startswith("nde ")
     result = invoke("info")
     assert result.exit_code == 0 and "tsit5" in result.output and "torch" in result.output
     result = invoke("demo", "--iterations", "2", "--html", tmp_path / "demo.html")

@@ -41,8 +41,8 @@ def test_the_summary_has_every_field_and_what_stands_out(cost):
     assert ("4 solves in" in text and "3 iterations" in text) or "4 iterations" in text
     assert "field (ode, tsit5, adjoint discrete)" in text and "time of a backward pass" in text
     evaluations = [solve.forward.field for solve in cost.solves if solve.label == "field"]
-    assert f"evaluations a solve     {sum(evaluations) / 3:.1f}" in text
-    assert "1 of 1 solves failed: " in text and "memory of the tape" in text and "hardest samples" in text
+    assert float(re.search(r"evaluations a solve +(\S+)", text)[1]) == pytest.approx(sum(evaluations) / 3, abs=0.05)
+    assert "1 of 1 solve failed: " in text and "memory of the tape" in text and "hardest samples" in text
     shares = [int(share) for share in re.findall(r"(?:field|solver|backward|rest) (\d+)%", text.split("\n\n")[1])]
     assert len(shares) == 4 and abs(sum(shares) - 100) <= 2
 
@@ -172,7 +172,7 @@ def test_the_page_needs_no_network_and_says_what_the_summary_says(cost, tmp_path
     assert not page.open and not page.links and "script" not in page.tags and "http" not in text
     assert text.count("<svg") >= 4 and "prefers-color-scheme: dark" in text and "A &lt;title&gt;" in text
     words = " ".join(page.words)
-    assert "1 of 1 solves failed" in words and "Solved again" in words and advice.recorded.settings in words
+    assert "1 of 1 solve failed" in words and "Solved again" in words and advice.recorded.settings in words
     assert "nan" not in re.sub("<style>.*?</style>", "", text, flags=re.DOTALL).lower().replace("nande", "")
 
 

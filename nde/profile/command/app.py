@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -11,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from nde.profile.command.compare import PROBLEMS, Measurement, UsageError, load_problem, measure
-from nde.profile.command.script import Outcome, run_script
+from nde.profile.command.compare import PROBLEMS, FieldError, Measurement, UsageError, load_problem, measure
+from nde.profile.command.script import Outcome, is_module, run_script
 from nde.profile.cost import Cost, record
 
 __all__ = ["app"]
@@ -33,10 +34,27 @@ _Json = Annotated[Path | None, typer.Option("--json", help="Write all that was r
 _Trace = Annotated[Path | None, typer.Option("--trace", help="Write a trace for ui.perfetto.dev here.")]
 
 
+@app.callback(invoke_without_command=True)
+def _main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        import importlib.metadata
+
+        _out.print(f"nde {importlib.metadata.version('nde')}", markup=False)
+        raise typer.Exit
+
+
 @app.command(context_settings=_SCRIPT_ARGUMENTS)
 def profile(
     context: typer.Context,
-    script: Annotated[str, typer.Argument(help="Script to run; with -m, a module. What follows are its arguments.")],
+    script: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCRIPT [ARGS]...", help="Script to run; with -m, a module. What follows are its arguments."
+        ),
+    ],
     module: Annotated[bool, typer.Option("-m", help="SCRIPT is a module, as with python -m.")] = False,
     html: _Html = None,
     json: _Json = None,
@@ -51,13 +69,19 @@ def profile(
 
     Options of nde come before the script. What was recorded is reported however the script ends.
     """
+    if script.startswith("-"):
+        _fail(f"there is no option {script}; see nde profile --help. Options of the script itself stand behind it.")
+    if module and not is_module(script):
+        _fail(f"there is no module {script}. Give its name as with python -m, in the folder where it can be imported.")
     if not module and not Path(script).is_file():
         _fail(f"there is no script {script}. Give the path of a Python file, or -m and a module.")
+    _check_writable({"--html": html, "--json": json, "--trace": trace})  # before hours of training
     cost, outcome = run_script(script, context.args, module=module, memory=memory, samples=samples)
     sys.stdout.flush()
     _out.print()
-    _report(cost, advice, html, json, trace, f"Solver cost of {Path(script).name}")
-    raise typer.Exit(_status(outcome))
+    written = _report(cost, advice, html, json, trace, f"Solver cost of {Path(script).name}")
+    status = _status(outcome)
+    raise typer.Exit(status or written)
 
 
 @app.command()
@@ -69,11 +93,19 @@ def compare(
     span: Annotated[str | None, typer.Option(help="First and last time.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw error against evaluations here.")] = None,
 ) -> None:
-    """Print work and precision of methods on a field f(t, y)."""
+    """Print work and precision of methods on a field f(t, y).
+
+    The field is a function of a module or of a file. Where y0 and ts stand beside it, they are its initial state and
+    its times; --y0 and --span say so, too.
+    """
+    _check_writable({"--plot": plot})
     try:
         field, start, times = load_problem(problem, y0, span)
         asked = [_tolerance(text) for text in tolerances.split(",")]
         found = measure(field, start, times, [name.strip() for name in methods.split(",")], asked)
+    except FieldError as error:
+        _errors.print(f"error: {error}", markup=False)
+        raise typer.Exit(1) from None
     except UsageError as error:
         _fail(str(error))
     table = Table(box=None, pad_edge=False)
@@ -91,6 +123,7 @@ def compare(
 @app.command()
 def demo(html: _Html = None, iterations: Annotated[int, typer.Option(min=1)] = 60) -> None:
     """Train a small neural ODE and say what its solves cost."""
+    _check_writable({"--html": html})
     import torch
 
     import nde
@@ -111,7 +144,7 @@ def demo(html: _Html = None, iterations: Annotated[int, typer.Option(min=1)] = 6
             loss.backward()
             optimiser.step()
     _out.print(f"Loss {loss.item():.3f}.\n")
-    _report(cost, True, html, None, None, "Solver cost of the demonstration")
+    raise typer.Exit(_report(cost, True, html, None, None, "Solver cost of the demonstration"))
 
 
 @app.command()
@@ -143,7 +176,20 @@ def info() -> None:
         _out.print(f"{name:<10}{value}", markup=False)
 
 
-def _report(cost: Cost, advice: bool, html: Path | None, json: Path | None, trace: Path | None, title: str) -> None:
+def _check_writable(paths: dict[str, Path | None]) -> None:
+    """Fail where a report cannot be written, as far as that is known beforehand."""
+    for option, path in paths.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            _fail(f"{option} must be a file, but {path} is a folder. Try {option} {path / 'cost'}.")
+        folder = next(one for one in path.resolve().parents if one.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            _fail(f"{option}: nothing can be written in {folder}. Give another folder.")
+
+
+def _report(cost: Cost, advice: bool, html: Path | None, json: Path | None, trace: Path | None, title: str) -> int:
+    """Print and write what was recorded, and return 0, or 2 where a file could not be written."""
     _out.print(cost.summary(), markup=False)
     found: list[Any] = []
     if advice:
@@ -154,14 +200,20 @@ def _report(cost: Cost, advice: bool, html: Path | None, json: Path | None, trac
                 _errors.print(f"no advice on {label}: {error}", markup=False)
         for one in found:
             _out.print(f"\n{one}", markup=False)
-    try:
-        for path, write in ((json, cost.to_json), (trace, cost.to_chrome_trace)):
-            if path is not None:
-                _out.print(f"wrote {write(path)}", markup=False)
-        if html is not None:
-            _out.print(f"wrote {cost.to_html(html, title, found)}", markup=False)
-    except OSError as error:
-        _fail(f"cannot write: {error}")
+    status = 0
+
+    def page(path: Path) -> Path:
+        return cost.to_html(path, title, found)
+
+    for given, write in ((json, cost.to_json), (trace, cost.to_chrome_trace), (html, page)):
+        if given is None:
+            continue
+        try:
+            _out.print(f"wrote {write(given)}", markup=False)
+        except OSError as error:
+            _errors.print(f"error: cannot write {given}: {error.strerror or error}", markup=False)
+            status = 2
+    return status
 
 
 def _status(outcome: Outcome) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,15 @@ from nde.solvers.status import SolverError
 __all__ = ["PROBLEMS", "Measurement", "UsageError", "load_problem", "measure"]
 
 Field = Callable[..., Any]
+_OURS = Path(__file__).resolve().parents[2]
 
 
 class UsageError(Exception):
     """What the user asked for cannot be done; the message says what can."""
+
+
+class FieldError(UsageError):
+    """The field cannot be evaluated; the message says where it failed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +95,9 @@ def load_problem(name: str, y0: str | None, span: str | None) -> tuple[Field, Te
         missing = "--y0" if start is None else "--span"
         raise UsageError(f"{missing} is missing: {name} says nothing of it. Give {missing}=1.0,0.0.")
     times = tuple(float(time) for time in times)
-    if len(times) < 2:
-        raise UsageError(f"--span must be two numbers, such as 0,10, but is {span!r}.")
+    if len(times) < 2 or not all(map(math.isfinite, times)) or times[0] == times[-1]:
+        given = span if span is not None else ",".join(f"{time:g}" for time in times)
+        raise UsageError(f"--span must be two different finite numbers, such as 0,10, but is {given!r}.")
     return field, torch.as_tensor(start, dtype=torch.float64), (times[0], times[-1])
 
 
@@ -100,6 +108,7 @@ def measure(
 
     Raises:
         UsageError: A method is not known, has no step-size control, or the reference fails.
+        FieldError: The field raised an error, or returned something else than a tensor of the shape of the state.
     """
     for name in methods:
         try:
@@ -116,6 +125,8 @@ def measure(
             reference = solve_ode(field, y0, ts, method="dopri8", rtol=tight, atol=tight, max_steps=10**6).ys
         except SolverError as error:
             raise UsageError(f"the reference, dopri8 at {tight:g}, failed: {error}") from None
+        except Exception as error:
+            raise FieldError(f"the field failed: {_said(error)}") from error
         for name in methods:
             for tolerance in tolerances:
                 settings: dict[str, Any] = {"method": name, "rtol": tolerance, "atol": tolerance, "throw": False}
@@ -127,6 +138,17 @@ def measure(
                 failure = "" if solution.success else solution.status.name
                 counts = (stats.n_field_evals, stats.n_accepted, stats.n_rejected)
                 found.append(Measurement(name, tolerance, deviation, *counts, seconds, failure))
+    return found
+
+
+def _said(error: BaseException) -> str:
+    """Return an error in one line, with the last place in code that is neither ours nor a library's."""
+    found = f"{type(error).__name__}: {error}".split("\n")[0]
+    if isinstance(error, SyntaxError):
+        return found
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(part in frame.filename for part in ("site-packages", "<frozen", str(_OURS), "importlib")):
+            return f"{found} ({Path(frame.filename).name}, line {frame.lineno})"
     return found
 
 
@@ -152,8 +174,10 @@ def _imported(name: str) -> tuple[Field, Any, Any]:
         else:
             sys.path.insert(0, str(Path.cwd()))
             module = importlib.import_module(place)
-    except ImportError as error:
-        raise UsageError(f"cannot import {place}: {error}") from None
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        raise UsageError(f"cannot import {place}: {_said(error)}") from None
     finally:
         sys.path[:] = sys.path[1:] if sys.path else []
     field = getattr(module, attribute, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import runpy
 import sys
 from collections.abc import Sequence
@@ -9,9 +10,21 @@ from pathlib import Path
 
 from nde.profile.cost import Cost, record
 
-__all__ = ["Outcome", "run_script"]
+__all__ = ["Outcome", "is_module", "run_script"]
 
 Outcome = BaseException | None
+
+
+def is_module(name: str) -> bool:
+    """Return whether there is a module of that name, here or where Python looks for them."""
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # of a package that is not there, or cannot be imported
+        return False
+    finally:
+        sys.path[:] = before
 
 
 def run_script(
