@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import os
@@ -95,20 +96,21 @@ def to_tensorboard(cost: Cost, writer: Any) -> None:
         except ImportError as error:
             raise ImportError("to_tensorboard needs tensorboard: pip install tensorboard.") from error
         writer = SummaryWriter(os.fspath(writer))
+    sums: dict[tuple[str, int], dict[str, float]] = {}
     for solve in cost.solves:
-        values = {
-            "evaluations": solve.forward.field,
-            "evaluations_backward": solve.backward.field,
-            "accepted": solve.accepted,
-            "rejected": solve.rejected,
-            "seconds": solve.seconds,
-            "backward_seconds": solve.backward_seconds,
-        }
+        values = sums.setdefault((solve.label, solve.iteration), collections.defaultdict(float))
+        values["evaluations"] += solve.forward.field
+        values["evaluations_backward"] += solve.backward.field
+        values["accepted"] += solve.accepted
+        values["rejected"] += solve.rejected
+        values["seconds"] += solve.seconds
+        values["backward_seconds"] += solve.backward_seconds
         stiffness = solve.steps.columns()["stiffness"]
         if numpy.isfinite(stiffness).any():
-            values["stiffness"] = float(numpy.nanmax(stiffness))
+            values["stiffness"] = max(values["stiffness"], float(numpy.nanmax(stiffness)))
+    for (label, iteration), values in sums.items():
         for name, value in values.items():
-            writer.add_scalar(f"nde/{solve.label}/{name}", value, solve.iteration)
+            writer.add_scalar(f"nde/{label}/{name}", value, iteration)
     if own:
         writer.close()
 

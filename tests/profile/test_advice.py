@@ -126,3 +126,50 @@ def test_what_cannot_be_solved_again_is_told():
         cost.advice(repeats=0)
     with pytest.raises(ValueError, match="tolerances must be"):
         cost.advice(tolerances=(0.0,))
+
+
+def test_stiff_problems_are_advised_implicit_methods_and_fixed_steps_are_judged_by_their_own_error():
+    def van_der_pol(t, y):
+        return torch.stack([y[..., 1], 60 * (1 - y[..., 0] ** 2) * y[..., 1] - y[..., 0]], -1)
+
+    y0 = double(2.0, 0.0)
+    with nde.profile.record() as cost:
+        nde.solve_ode(van_der_pol, y0, (0.0, 1.0), method="dopri5", rtol=1e-4, atol=1e-6)
+    advice = cost.advice(repeats=1)
+    best = advice.best
+    assert best.method in ("trbdf2", "radau_iia5") and best.error <= 1 and "FixedStep" in best.settings
+    with nde.profile.record() as followed:
+        solution = nde.solve_ode(van_der_pol, y0, (0.0, 1.0), **best.options)
+    assert solution.success and followed.solves[0].forward.field == best.evaluations < advice.recorded.evaluations / 2
+    assert not any("FixedStep" in one.settings for one in cost.advice(repeats=1, stepping=False).candidates)
+
+    with nde.profile.record() as cost:
+        nde.solve_ode(van_der_pol, y0, (0.0, 1.0), method="trbdf2", controller=nde.FixedStep(0.05))
+    fixed = cost.advice(repeats=1)
+    assert fixed.tolerated == 0 and fixed.best.error <= 1.1 * fixed.recorded.error
+    assert {"radau_iia5", "tsit5"} <= {candidate.method for candidate in fixed.candidates}
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("adjoint", ["discrete", "direct", "backsolve"])
+def test_advice_on_a_training_solves_backward_too_and_leaves_gradients_alone(adjoint, per_sample):
+    layer = nde.NeuralODE(Net(size=3), adjoint=adjoint, per_sample=per_sample, rtol=1e-5)
+    encoder = torch.nn.Linear(3, 3).double()
+    with nde.profile.record(layer) as cost:
+        layer(encoder(torch.ones(4, 3).double())).y1.square().sum().backward()
+    before = [parameter.grad.clone() for parameter in (*layer.parameters(), *encoder.parameters())]
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    handle = layer.field.register_forward_hook(count)
+    advice = cost.advice(repeats=1, tolerances=(1.0,))
+    handle.remove()
+    after = [parameter.grad for parameter in (*layer.parameters(), *encoder.parameters())]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
+    assert any(one.per_sample != per_sample for one in advice.candidates)
+    assert advice.recorded.per_sample == per_sample and 0 < advice.share <= 1
+    assert 1 <= advice.speed_up_in_all <= advice.speed_up
+    assert advice.recorded.evaluations == cost.solves[0].forward.field and calls > advice.recorded.evaluations

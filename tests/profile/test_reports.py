@@ -122,6 +122,13 @@ def test_tensorboard_gets_scalars_of_every_iteration(cost):
     evaluations = [solve.forward.field for solve in cost.solves[:3]]
     assert writer.found["nde/field/evaluations"] == list(enumerate(evaluations))
     assert len(writer.found["nde/field/stiffness"]) == 3
+    with nde.profile.record() as twice:  # two solves of one field in an iteration are one number
+        for _ in range(2):
+            nde.solve_ode(lambda t, y: -y, double(1.0), (0.0, 1.0))
+    writer = Writer()
+    twice.to_tensorboard(writer)
+    ((step, value),) = next(found for tag, found in writer.found.items() if tag.endswith("/evaluations"))
+    assert (step, value) == (0, sum(solve.forward.field for solve in twice.solves))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
