@@ -111,6 +111,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow  # further arguments and shapes: test_every_rule has a case of each operation
 @pytest.mark.parametrize(("function", "x"), CASES.values(), ids=CASES)
 def test_coefficients_equal_nested_differentiation_to_order_six(function, x):
     assert_equals_nested(function, x)
