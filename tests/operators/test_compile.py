@@ -42,9 +42,9 @@ def check(model, compiled, x, grid):
     ("make", "grid", "shapes"),
     [
         (fno, UniformGrid(centering="vertices"), [(17, 17), (25, 21)]),
-        (local, UniformGrid(), [(20, 24), (24, 20)]),
+        pytest.param(local, UniformGrid(), [(20, 24), (24, 20)], marks=pytest.mark.slow),
         (local, UniformGrid(periodic=True), [(20, 24)]),
-        (spherical, SphereGrid(), [(16, 24), (16, 32)]),
+        pytest.param(spherical, SphereGrid(), [(16, 24), (16, 32)], marks=pytest.mark.slow),
     ],
     ids=["fno", "local", "local-periodic", "sphere"],
 )
@@ -57,6 +57,7 @@ def test_a_compiled_model_is_one_graph_for_each_shape_with_the_same_values_and_g
         check(model, compiled, torch.randn(2, 1, *shape), grid)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_works_on_scattered_points_with_breaks_at_sparse_products():
     torch._dynamo.reset()
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ pytest.importorskip("torchdiffeq")
 from benchmarks import compat
 
 
+@pytest.mark.slow
 def test_a_quick_run_has_equal_work_and_equal_results_in_every_row(tmp_path, capsys):
     output = tmp_path / "new folder" / "rows.json"
     compat.main(["--quick", "--sizes", "medium", "--only", "rk4", "--output", str(output)])
